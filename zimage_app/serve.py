@@ -114,8 +114,8 @@ class _Terminated(BaseException):
 def _ending_on_signals() -> Iterator[None]:
     """End the program on SIGTERM, or when its terminal is closed, as on Ctrl+C: the running job goes back to the queue.
 
-    Contexts inside are closed. The interpreter's own teardown is skipped: freeing a page and a model object by object
-    takes seconds, which the system may not grant.
+    Contexts inside are closed. The interpreter's own teardown is skipped: freeing all objects of a page and a model
+    takes seconds, and the system may kill the process before.
     """
 
     def end(number: int, frame: object) -> NoReturn:
@@ -131,7 +131,7 @@ def _ending_on_signals() -> Iterator[None]:
     except _Terminated:
         atexit._run_exitfuncs()
         for stream in (sys.stdout, sys.stderr):
-            with suppress(OSError):  # the terminal is gone
+            with suppress(OSError):  # the terminal was closed
                 stream.flush()
         os._exit(0)
 
@@ -145,13 +145,13 @@ def _serve(studio: Studio, settings: Settings, port: int, config: MiddlewareConf
     share = settings.share and not on_space(os.environ)  # a Space has a public address already
     network: dict[str, Any] = {"server_name": settings.host, "server_port": port, "share": share}
     page = open_page(studio, settings.lang, config, mcp=settings.mcp, **network)
-    gc.freeze()  # what is here now stays; later collections need not look at it
+    gc.freeze()  # these objects live until the end; exclude them from later garbage collections
     gc.enable()
     if page.share_url:
         config.hosts.add(urlsplit(page.share_url).hostname or "")
     elif share:
         _notify(_NO_LINK, _terminal_language(settings.lang))
-    # By name, programs on Windows would try IPv6 first, for two seconds.
+    # With the name localhost, programs on Windows would first try IPv6 for two seconds.
     studio.announce(address_of(settings.host, port, "127.0.0.1"), config.credentials.local_key)
     public = f", {page.share_url}" if page.share_url else ""
     if settings.port is None and port != DEFAULT_PORT and "GRADIO_SERVER_PORT" not in os.environ:
@@ -170,7 +170,7 @@ def open_page(studio: Studio, default_language: LanguageChoice, config: Middlewa
     with redirect_stdout(io.StringIO()) if network.get("share") else nullcontext():
         routes = rest_routes(studio, default_language, config.prefix)
         page = start(studio, default_language, routes=routes, config=config, **network)
-    # With share on, Gradio's page loads a script from a foreign host; the tunnel works without it too.
+    # With ``share``, Gradio's page would load a script from another host; the tunnel works without it.
     page.share = False
     return page
 

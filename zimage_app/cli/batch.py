@@ -121,7 +121,7 @@ def make_batch(options: argparse.Namespace) -> int:
 
 
 def _usual_folder(config: StudioConfig, file: Path) -> Path:
-    """The folder named as the file, unless a file of the same name in another place has it; then one with a hash."""
+    """The folder with the file's name; with a hash added if a file of the same name elsewhere uses that folder."""
     usual = config.outputs / _FOLDER / file.stem
     begun = Manifest.read(usual, ADVICE).file
     path = file.resolve()
@@ -134,7 +134,7 @@ def _usual_folder(config: StudioConfig, file: Path) -> Path:
 def make_items(
     items: list[BatchItem], options: argparse.Namespace, source: ModelSource, config: StudioConfig, manifest: Manifest
 ) -> int:
-    """Make pictures, by the running app where there is one; returns the exit status."""
+    """Make the pictures, in the running app if there is one; returns the exit status."""
     gallery = Gallery(config.outputs)
     with _locked(manifest.folder):
         app = None if options.alone else running_app(config.state)
@@ -209,7 +209,7 @@ def _say_counts(items: list[BatchItem], left: list[BatchItem], limit: int | None
 
 
 def say_replaced(left: list[BatchItem], manifest: Manifest) -> None:
-    """Tell how many files of other settings will be replaced, if any."""
+    """Print how many files with other settings will be replaced, if any."""
     count = count_replaced(left, manifest)
     if count:
         notify(
@@ -325,7 +325,7 @@ def _warn(bar: Progress, told: set[str], warning: str) -> None:
 
 
 def _made_before(item: BatchItem, manifest: Manifest, gallery: Gallery) -> SavedPicture | None:
-    """The item's picture where the batch was killed after saving it but before noting it as done."""
+    """The item's picture if the batch was killed after saving it but before recording it as done."""
     line = manifest.last.get(item.key)
     return gallery.find(str(line.get("picture"))) if line is not None and line["state"] == "saving" else None
 

@@ -36,7 +36,7 @@ def add_export_command(commands: Any) -> None:
 
 
 def export(options: argparse.Namespace) -> int:
-    """``export``: the workflow as JSON; what to know of it is said beside it."""
+    """``export``: print or write the workflow as JSON; notes on it go to stderr."""
     if options.count != 1:
         raise RequestError("--count", Text("a workflow makes one picture", "一个工作流只生成一张图片"))
     with bad_input(ModelError, LoraError):

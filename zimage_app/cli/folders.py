@@ -1,4 +1,4 @@
-"""The folders of a command, from its flags and, as for the app, from studio.yaml and the environment."""
+"""The folders that a command uses, from its flags, the environment and studio.yaml, as for the app."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def add_model_folder_flags(parser: argparse.ArgumentParser, default: object = No
 
 
 def add_outputs_flag(parser: argparse.ArgumentParser, default: object = None) -> None:
-    """Add ``--outputs``, the folder of pictures, for commands that look into it."""
+    """Add ``--outputs``, the folder of pictures, for commands that read it."""
     parser.add_argument(
         "--outputs", type=Path, default=default, metavar="DIR", help="the app's folder of pictures (default: outputs/)"
     )
@@ -71,7 +71,7 @@ def config_of(options: argparse.Namespace | None = None) -> StudioConfig:
 def _value(options: argparse.Namespace | None, name: str) -> Any:
     """A flag's value; None where it is not given."""
     value = getattr(options, name, None)
-    if value is False:  # a switch that is not given
+    if value is False:  # a switch that was not given
         return None
-    # A settled path must not be ".", which an empty one reads as; a command's folder may well be the current one.
+    # A configured path must not be ".", which an empty one is parsed as; a command's folder may be the current one.
     return Path.cwd() if value == Path() else value

@@ -59,7 +59,7 @@ def make_pictures(asked: ResolvedCommand, options: argparse.Namespace) -> int:
 
 
 def maker_of(asked: ResolvedCommand, options: argparse.Namespace) -> Callable[[GenerationPlan], SavedPicture]:
-    """A function that makes and saves a picture: by the running app where there is one, else in this process."""
+    """A function that makes and saves a picture: in the running app if there is one, else in this process."""
     app = None if options.alone else running_app(asked.config.state)
     return partial(generate_in_app, app, asked, options) if app else _local_maker(asked)
 
@@ -78,7 +78,7 @@ def _say(saved: SavedPicture, options: argparse.Namespace, *, exact: bool) -> No
 
 def _local_maker(asked: ResolvedCommand) -> Callable[[GenerationPlan], SavedPicture]:
     """Load the model, and return a function that makes and saves a picture with it in this process."""
-    from zimage_app.cli.progress import watch  # from here on torch is needed: checks above answer at once
+    from zimage_app.cli.progress import watch  # torch is imported only here, so that the checks above are quick
     from zimage_app.service.generation.generator import load_options, load_source
     from zimage_app.service.pictures.gallery import Gallery
     from zimage_app.service.pictures.stage_pictures import keep_stages

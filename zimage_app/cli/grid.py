@@ -82,7 +82,7 @@ def make_grid(options: argparse.Namespace) -> int:
 def _usual_folder(
     options: argparse.Namespace, config: StudioConfig, source: ModelSource, settings: dict[str, Any]
 ) -> Path:
-    """The folder of all that the command asks for: other settings have another one, the same ones are gone on with."""
+    """The folder for these settings: the same settings give the same folder, so that an interrupted grid continues."""
     asked = [source.card.name, settings, options.nag, options.x, options.y, options.z]
     text = json.dumps(asked, sort_keys=True)
     return config.outputs / _FOLDER / hashlib.sha256(text.encode()).hexdigest()[:12]

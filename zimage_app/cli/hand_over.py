@@ -1,4 +1,4 @@
-"""``generate`` by the running app, so that no second copy of the model is loaded."""
+"""``generate`` in the running app, so that no second copy of the model is loaded."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def generate_in_app(
 def check_app_can_make(app: RunningApp, options: argparse.Namespace, source: ModelSource, config: StudioConfig) -> None:
     """Raise RequestError for flags that only work when the app starts, and for a model that it doesn't have.
 
-    The app is told a model's name, by which it must find the same files.
+    The app gets only a model's name, and must find the same files by it.
     """
     if not _same_files(source, config):
         raise RequestError(
@@ -100,7 +100,7 @@ def _files(source: ModelSource) -> list[Path]:
 def follow(
     client: AppClient, task_id: str, show: Callable[[Task], None], stopped: Callable[[], bool] = lambda: False
 ) -> Task:
-    """Watch a task until it has ended; returns its final state. Cancels it once ``stopped`` says so.
+    """Watch a task until it has ended; returns its final state. Cancels it once ``stopped`` returns True.
 
     Raises:
         StudioError: the app doesn't answer, or ended before the task.
@@ -157,6 +157,6 @@ def finished_picture(task: Task, gallery: Gallery) -> SavedPicture:
 
 
 def find_finished_picture(task: Task, gallery: Gallery) -> SavedPicture | None:
-    """The picture of a task that is done; None where there is none, or where it was deleted since."""
+    """The picture of a finished task; None if there is none, or if it was deleted since."""
     result = task.get("result")
     return gallery.find(result["id"]) if task.get("state") == JobState.DONE and result else None

@@ -147,7 +147,7 @@ def compare_pictures(options: argparse.Namespace) -> int:
 
 
 def make_again(options: argparse.Namespace) -> int:
-    """``history again``: remake a picture as ``generate --from`` does."""
+    """``history again``: make a picture again, as ``generate --from`` does."""
     with _history(options) as history:
         (picture,) = _pictures(history, [options.id])
     parser = argparse.ArgumentParser()
@@ -215,7 +215,7 @@ def _history(options: argparse.Namespace) -> Iterator[History]:
 
 @contextmanager
 def _new_file(path: Path) -> Iterator[BinaryIO]:
-    """A file that must not be there yet; where writing it fails or is interrupted, it is deleted again."""
+    """Create a file that must not exist yet; it is deleted again if writing fails or is interrupted."""
     file = path.open("xb")
     try:
         with file:

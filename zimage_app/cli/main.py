@@ -91,7 +91,7 @@ def _program() -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
-    Returns the exit status: 0 done, 1 failed, 2 bad input, 130 interrupted, 141 done while nobody read the output.
+    Returns the exit status: 0 done, 1 failed, 2 bad input, 130 interrupted, 141 done, but the output's reader had gone.
     """
     output = EscapingStream(sys.stdout)
     with redirect_stdout(output), redirect_stderr(EscapingStream(sys.stderr)):

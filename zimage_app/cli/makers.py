@@ -1,4 +1,4 @@
-"""The two ways to make the pictures of a batch: with a model in this process, or by the running app."""
+"""The two ways to make the pictures of a batch: with a model in this process, or in the running app."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from zimage_app.service.setup.config import StudioConfig
 
 @dataclass(frozen=True, slots=True)
 class MakeCallbacks:
-    """Callbacks between a batch and the picture that is being made."""
+    """Callbacks with which a batch follows and stops the picture that is being made."""
 
     progress: Callable[[float], None]
     """Called with the picture's progress, 0…1."""
@@ -39,7 +39,7 @@ class MakeCallbacks:
 
 
 class TaskCancelled(GenerationError):
-    """Somebody cancelled the picture in the running app's queue; the others are still wanted."""
+    """The picture was cancelled in the running app's queue; the batch continues with the others."""
 
     def __init__(self) -> None:
         super().__init__(Text("Taken out of the app's queue.", "已从程序的队列中移除。"))

@@ -1,4 +1,4 @@
-"""``plan``: what settings mean in numbers, and how models fit into a card's memory, without making a picture."""
+"""``plan``: sizes, cost and time of a request, or how models fit into a GPU's memory; makes no picture."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _gigabytes(text: str) -> float:
 
 
 def show_fits(options: argparse.Namespace) -> int:
-    """``plan --memory``: every model's place in a card's memory, and the copy of Z-Image-Turbo that suits it."""
+    """``plan --memory``: how every model fits into a GPU's memory, and the recommended variant of Z-Image-Turbo."""
     from zimage_app.service.library.gpu_fit import fit_models  # imports torch: seconds
 
     memory = int(options.memory * 2**30)
@@ -71,7 +71,7 @@ def show_fits(options: argparse.Namespace) -> int:
 
 
 def show_plan(options: argparse.Namespace) -> int:
-    """``plan``: the same flags as ``generate``; says what they come to."""
+    """``plan``: takes the flags of ``generate``, and prints the plan."""
     if options.memory is not None:
         return show_fits(options)
     with bad_input(ModelError, LoraError):

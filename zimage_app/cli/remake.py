@@ -18,7 +18,7 @@ def read_original(options: argparse.Namespace) -> Imported:
 
     Raises:
         RequestError: the file does not exist or holds no readable settings, or other flags change settings. A start
-            picture is allowed where the file names one that it does not contain.
+            picture is allowed if the file refers to one but does not contain it.
     """
     texts = (options.prompt, options.negative, options.negatives, options.trigger)
     changes = (

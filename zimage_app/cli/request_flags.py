@@ -57,7 +57,7 @@ class ResolvedCommand:
 def add_request_flags(parser: argparse.ArgumentParser, *, remakes: str = "") -> None:
     """Add all flags of a single picture: prompt, start picture, settings, model and folders.
 
-    ``remakes`` ends the help of ``--from``: what the command does with a picture of this app's own.
+    ``remakes`` is the end of the help of ``--from``: what the command does with this app's pictures.
     """
     parser.add_argument("prompt", metavar="PROMPT", nargs="?", help="what the picture shows, in Chinese or English")
     parser.add_argument(
@@ -290,7 +290,7 @@ def settings_data(options: argparse.Namespace, card: ModelCard, preset: Preset |
     """The settings of preset and flags as a request's plain data; raises RequestError for an invalid flag."""
     settings = preset.settings if preset else {}
     data = applied(settings, {"stages": [stage.model_dump(mode="json") for stage in card.stages]})
-    if "start" in settings:  # of a file whose picture is made again; presets have none
+    if "start" in settings:  # from a file whose picture is made again; presets have no prompt
         data["start"] = settings["start"]
     size = options.size
     if options.single_stage:

@@ -91,7 +91,7 @@ def _task(item: BatchItem, job: str | None) -> BatchTask:
 
 
 def _seed(body: BatchBody) -> int:
-    """The body's own seed, else the one in its settings, whose check follows, else a drawn one."""
+    """The body's seed, else the one in its settings (which is checked later), else a drawn one."""
     given = body.settings.get("seed") if body.seed is None else body.seed
     return given if isinstance(given, int) and given != -1 else draw_seed()
 

@@ -26,7 +26,7 @@ class Caller:
 
     @property
     def stranger(self) -> bool:
-        """Whether the app is shared, so that this caller must not see or change what belongs to others."""
+        """Whether the app is shared, so that this caller may see and change only their own things."""
         return self.studio.shared and not self.local
 
 

@@ -103,7 +103,7 @@ def request_from_body(
 
 
 def with_random_seed(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """A request's settings with ``random`` in place of the seeds that mean it in REST, -1 and null."""
+    """A request's settings with ``random`` in place of -1 and null, which mean a random seed in REST."""
     return {**settings, "seed": "random"} if settings.get("seed", 0) in (None, -1) else dict(settings)
 
 

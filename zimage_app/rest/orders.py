@@ -38,7 +38,7 @@ class Queued:
 def group_requester(caller: Caller, model: str | None, dry_run: bool, exchange: tuple[Request, Response]) -> Requester:
     """The sender of a group; a caller without an owner gets one unless it is a dry run.
 
-    Raises HTTPException 501 where the GPU is borrowed per call, because a group outlasts a call.
+    Raises HTTPException 501 if the GPU is borrowed per call, because a group takes longer than a call.
     """
     studio = caller.studio
     if studio.borrows_gpu:
@@ -48,7 +48,7 @@ def group_requester(caller: Caller, model: str | None, dry_run: bool, exchange: 
 
 
 def check_masks(caller: Caller, requester: Requester, settings: Iterable[object]) -> None:
-    """Look at the masks of start pictures before the planning, which others wait for; it tells what is wrong."""
+    """Decode the masks of start pictures before planning, for which others wait; planning reports errors."""
     for each in settings:
         start = each.get("start") if isinstance(each, dict) else None
         with suppress(RequestError):

@@ -111,7 +111,7 @@ async def events(view: OwnTask, caller: CurrentCaller) -> AsyncIterator[ServerSe
     version = -1
     async for seen in _until_ended(view, caller):
         if seen.version == version:
-            yield ServerSentEvent(comment="unchanged")  # whoever watches can act meanwhile, such as cancel
+            yield ServerSentEvent(comment="unchanged")  # between two events the client may act, such as cancel the task
             continue
         version = seen.version
         preview = seen.stages[seen.current].preview if seen.stages else None

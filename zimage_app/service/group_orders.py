@@ -35,7 +35,7 @@ class Requester:
     language: Language = "en"
     """Language of the labels on a grid's sheets."""
     trusted: bool = False
-    """Whether it is a program of the app's own user, who may start from every picture that was handed in."""
+    """Whether it is a program of the app's own user, who may use every uploaded picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ def plan_batch(studio: Studio, entries: BatchInput, requester: Requester) -> Pla
 
 
 def start(studio: Studio, many: PlannedGroup, requester: Requester, group: str = "") -> GroupRecord:
-    """Queue all pictures or none, and save them as a group; ``group`` is the caller's own name for the jobs' group.
+    """Queue all pictures or none, and save them as a group; ``group`` is an id of the jobs' group chosen by the caller.
 
     Raises:
         StudioError: as ``Studio.submit``; also StorageError if the group's folder can't be written.
@@ -118,7 +118,7 @@ def start(studio: Studio, many: PlannedGroup, requester: Requester, group: str =
     try:
         record = _record(many, group_id, group or group_id, jobs, owner_mark(requester.owner))
         studio.groups.save(record)
-    except BaseException:  # whatever it is: no jobs stay queued that belong to no group
+    except BaseException:  # after any error: otherwise jobs without a group would stay queued
         for job in jobs:
             studio.cancel(job)
         raise

@@ -48,7 +48,7 @@ _ENDED = ("done", "failed", "cancelled")
 _LASTING = frozenset(
     (None, errno.ENOENT, errno.ENAMETOOLONG, errno.EINVAL, errno.EFBIG, errno.EISDIR, errno.ENOTDIR, errno.EILSEQ)
 )
-"""Numbers of errors that are the same at every retry, unlike a full disk. Errors of Pillow have None."""
+"""Error numbers for which a retry is pointless, unlike a full disk. Pillow's errors have None."""
 _UNKNOWN_JOB = Text("The app no longer knows this task.", "程序中已没有这个任务。")
 _NO_PICTURE = Text("Its picture was deleted before it was put into this folder.", "图片在放入此文件夹之前已被删除。")
 
@@ -110,7 +110,7 @@ class Groups:
         self._view = view
         self._open: dict[str, tuple[GroupRecord, Manifest]] = {}
         self._owners: dict[Path, str] = {}
-        """By folder, the mark of each group that was read once: others' need not be read again."""
+        """Folder -> owner mark of each group read so far, so that other owners' groups are not read again."""
         self._turn = threading.Lock()
         """Lock for starting the thread and changing ``_open``."""
         self._wake = threading.Event()
@@ -119,7 +119,7 @@ class Groups:
         self._trouble = ""
 
     def start(self) -> None:
-        """Continue with groups that were unfinished when the app ended."""
+        """Continue groups that were unfinished when the app ended."""
         for path in self._outputs.glob(f"*/*/{_OPEN}"):
             record = _read(path.parent)
             if record is not None:
@@ -267,7 +267,7 @@ class Groups:
         return True
 
     def _lay_out(self, record: GroupRecord, manifest: Manifest) -> None:
-        """Draw the sheets; a grid with a picture that can't be read stays without."""
+        """Draw the sheets; a grid with an unreadable picture gets none."""
         try:
             _draw_sheets(record, manifest)
         except StorageError as error:
@@ -296,7 +296,7 @@ class Groups:
 
 
 def _lasts(error: BaseException) -> bool:
-    """Whether a retry would meet the same error: one of a picture's content, or of the system that doesn't pass."""
+    """Whether a retry would fail again: an error of a picture's content, or a permanent one of the system."""
     while error.__cause__ is not None:
         error = error.__cause__
     return not isinstance(error, OSError) or error.errno in _LASTING

@@ -102,7 +102,7 @@ class Studio:
         self.shared = config.shared
         """Whether strangers can reach the page; they see only their own pictures and can't change shared things."""
         self.borrows_gpu = config.borrowed_gpu
-        """Whether a GPU is lent per run to the page's visitor (ZeroGPU), so that only actions on the page have one."""
+        """Whether a GPU is borrowed for each run in the visitor's name (ZeroGPU), so only the page can start runs."""
         self.inputs = inputs_of(config, shared=config.shared)
         self._slots = [self._new_slot(device) for device in _devices(config)]
         self._disk = DiskUse(config.outputs)
@@ -130,7 +130,7 @@ class Studio:
         return self._source(name).card
 
     def redacted(self, text: Text) -> Text:
-        """The sentence as the page's visitors may read it: on a shared page it reveals no folders."""
+        """The sentence for the page's visitors: on a shared page, without folders."""
         return self._rules.redacted(text)
 
     def _source(self, name: str) -> ModelSource:
@@ -204,7 +204,7 @@ class Studio:
         """Queue a request and return the job's id; afterwards the job survives a restart.
 
         ``group`` is shared by requests that belong together, see ``cancel_group``. ``on_cpu`` makes this picture on the
-        CPU even if there is a GPU. ``trusted`` callers may start from every picture that was handed in.
+        CPU even if there is a GPU. ``trusted`` callers may use every uploaded picture.
 
         Raises:
             BusyError: the queue is full, or the pictures have used up their disk quota.
@@ -233,7 +233,7 @@ class Studio:
         return job_id
 
     def _device(self, on_cpu: bool) -> str:
-        """The device that a job asks for; empty for the usual one. Raises as ``submit`` does."""
+        """The device for a job; empty for the default one. Raises as ``submit`` does."""
         if not on_cpu:
             return ""
         if not self._local:
@@ -244,11 +244,11 @@ class Studio:
                     "false 仅用于由本程序自己生成的图片；当前的生成器自行决定设备",
                 ),
             )
-        # Only torch knows GPUs of all makers. It takes seconds to import, but the picture needs it anyway.
+        # Only torch finds GPUs of all vendors. Importing it takes seconds, but the picture needs it anyway.
         from zimage_app.models.device import best_device
 
         if all((slot.device or best_device().type) == "cpu" for slot in self._slots):
-            return ""  # under another name the model would be loaded again, and timed apart
+            return ""  # under another device name the model would be loaded again, and its times counted separately
         refuse_if_shared("models", shared=self.shared)
         return "cpu"
 

@@ -1,4 +1,4 @@
-"""Authentication on every route: visitors by name and password, programs by API key. It ignores who owns what.
+"""Authentication on every route: visitors by name and password, programs by API key. It doesn't know who owns what.
 
 A login lasts until the app ends or the visitor opens ``/logout``. Programs may send name and password with each
 request instead (HTTP Basic), and Gradio's client can log in through ``/login`` as usual.
@@ -40,7 +40,7 @@ _FAILURES = 10
 _PAUSE = 60.0
 _MAX_COUNTED = 10_000
 _COUNTED_NAME = 64
-"""Characters of a name that are counted; longer names with the same beginning share a count."""
+"""Names are counted by their first characters, this many; longer names with the same beginning share a count."""
 _LOGIN_BODY = 10_000
 
 _NO_KEY = Text(

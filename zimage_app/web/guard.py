@@ -1,4 +1,4 @@
-"""Refuses requests with a foreign host, from other sites' pages, with odd paths or large bodies, or before startup.
+"""Refuses requests with a foreign host, from other sites' pages, with ambiguous paths or large bodies.
 
 Wraps page and REST alike, and adds the security headers to every response. It ignores owners, logins and routes.
 """
@@ -19,7 +19,7 @@ from zimage_app.web.hosts import Hosts
 from zimage_app.web.refusal import refusal
 
 MAX_FILE = 64 * 2**20
-"""Bytes of a request that uploads a file; the largest picture that is read."""
+"""Maximum bytes of a request that uploads a file: of the largest accepted picture."""
 TAKES_FILES = ("/import", "/inputs", "/api/inputs", "/many/batch")
 MAX_BODY = 4 * 2**20
 """Bytes of any other request."""
@@ -28,7 +28,7 @@ STARTUP = "/gradio_api/startup-events"
 PAGES = ("/", "/docs", "/login")
 """Paths that other sites may link to."""
 NONCE = "zimage_nonce"
-"""Key in a request's scope: the nonce that inline scripts of the response must have."""
+"""Key in a request's scope of the nonce that inline scripts of the response must have."""
 
 _FOREIGN_HOST = Text(
     "This app doesn't answer under that name. Behind a proxy, start it with --allow-host NAME.",
@@ -55,7 +55,7 @@ _PAGE_POLICY = (
 )
 """Gradio needs ``unsafe-eval`` and inline styles; inline scripts need the page's nonce."""
 _FILE_POLICY = "default-src 'none'; sandbox; frame-ancestors 'self'"
-"""For all other responses: a browser that shows one directly must not run anything in it."""
+"""For all other responses: a browser that displays one must not run anything in it."""
 
 
 class Gate:
@@ -144,7 +144,7 @@ def _is_foreign(scope: Scope, headers: Headers, *, framed: bool) -> bool:
 
 
 def is_ambiguous_path(raw_path: bytes) -> bool:
-    """Whether a path is written in a way that routes and the rules about them could read differently."""
+    """Whether a path is written so that routes and the checks of paths could interpret it differently."""
     return bool(_AMBIGUOUS_ESCAPE.search(raw_path) or _AMBIGUOUS_PATH.search(unquote_to_bytes(raw_path)))
 
 
@@ -154,11 +154,11 @@ def _max_body(scope: Scope) -> int:
 
 
 class _LimitedReceive:
-    """A ``receive`` that raises HTTPException 413 once the body exceeds ``most`` bytes, whatever its header said."""
+    """A ``receive`` that raises HTTPException 413 once the body exceeds ``max_bytes``, whatever its header says."""
 
-    def __init__(self, receive: Receive, most: int) -> None:
+    def __init__(self, receive: Receive, max_bytes: int) -> None:
         self._receive = receive
-        self._left = most
+        self._left = max_bytes
 
     async def __call__(self) -> Message:
         message = await self._receive()

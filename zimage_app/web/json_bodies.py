@@ -101,7 +101,7 @@ class JsonMiddleware:
 
 
 async def read_body(request: Request, max_bytes: int) -> bytes:
-    """Read a request's body; of a body above ``max_bytes``, reading stops soon after them."""
+    """Read a request's body; reading stops soon after ``max_bytes`` bytes."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk

@@ -54,7 +54,7 @@ class _Kind:
     """Limits for one kind of request that is counted while it is open."""
 
     owner: int
-    """Most open requests of one owner; ``client``: of one address; ``all``: together."""
+    """Maximum open requests of one owner; ``client``: of one address; ``all``: in all."""
     client: int
     all: int
     too_many: Text

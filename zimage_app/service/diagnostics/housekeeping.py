@@ -46,7 +46,7 @@ class CleanupCount:
 
 def start_cleanup(config: StudioConfig) -> Thread:
     """Run ``clean_up`` in a background thread."""
-    temporary = Path(tempfile.gettempdir())  # read now, because the app sets its own folder later
+    temporary = Path(tempfile.gettempdir())  # read at import, because the app later sets its own temporary folder
     thread = Thread(target=clean_up, args=(config, temporary), name="housekeeping", daemon=True)
     thread.start()
     return thread

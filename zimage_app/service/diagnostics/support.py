@@ -87,7 +87,7 @@ def last_lines(outputs: Path, *, with_prompts: bool) -> list[str]:
             lines += read_regular(file, _MAX_LOG).decode("utf-8", "replace").splitlines()
         except OSError:
             continue
-    # Prompts are known from their own lines, so remove them before cutting lines off.
+    # Prompts are found in their own log lines, so they must be masked before older lines are dropped.
     return (lines if with_prompts else without_prompts(lines))[-_MAX_LINES:]
 
 

@@ -81,7 +81,7 @@ class Generator:
 
     @property
     def about(self) -> tuple[Text, ...]:
-        """Where and in what the model computes, how its weights are held, and which kernels were found quicker."""
+        """Device, precision, placement of the weights in memory, and the kernels that were measured as faster."""
         choice = getattr(self._components.transformer, "kernels", None)
         return self._about + (() if choice is None else choice.notes)
 
@@ -175,11 +175,11 @@ class LoadOptions:
     memory: int = 0
     """Bytes of stages that it remembers."""
     memory_limit: int | None = None
-    """Bytes of the device's memory that may be taken; None: all that are free."""
+    """Bytes of the device's memory that the model may use; None: all free memory."""
     kernels: KernelMemory | None = None
-    """Where it is kept which kernels are quicker on this machine; None: only the plain ones are used."""
+    """Folder of the cache of kernel measurements; None: only torch's own kernels are used."""
     lasting: bool = False
-    """Many pictures are expected, so that compiling a kernel may be worth its seconds."""
+    """Whether many pictures are expected, so that the time for compiling a kernel pays off."""
 
 
 _DEFAULT_OPTIONS = LoadOptions()
@@ -187,7 +187,7 @@ _DEFAULT_OPTIONS = LoadOptions()
 
 def load_options(config: StudioConfig) -> LoadOptions:
     """How a process that is set up so loads its model."""
-    # On a borrowed GPU a visitor's seconds would pay for the trials, and a run that exceeds its lease is killed.
+    # On ZeroGPU, measuring kernels would use up the visitor's quota, and a run that exceeds its lease is killed.
     kernels = None if config.plain or config.borrowed_gpu else KernelMemory(config.state / "kernels.json")
     return LoadOptions(config.device, memory=config.stage_memory, memory_limit=config.device_memory, kernels=kernels)
 

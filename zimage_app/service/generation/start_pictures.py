@@ -44,7 +44,7 @@ MAX_BYTES = 32 * 2**20
 MAX_KEPT = 512 * 2**20
 """Maximum total size of all files in bytes; beyond it, the least recently used ones are deleted."""
 MAX_FILES = 6000
-"""Maximum of all files: three for a picture of one owner, itself, thumbnail and the owner's marker; likewise."""
+"""Maximum number of files, enforced in the same way; a picture has three: itself, thumbnail, owner's marker."""
 MAX_OWNERS = 200
 """Maximum owners of one picture on a shared page, so that their marker files can't fill the disk."""
 MEDIA_TYPES = ("image/png", "image/jpeg", "image/webp")
@@ -59,7 +59,7 @@ _MASK = replace(_WHOLE, mask=True)
 _MAX_THUMBNAIL = 2**20
 """Maximum size of a thumbnail in bytes."""
 _MAX_JUDGED = 4
-"""Masks judged at the same time: each takes seconds, and a thread of those that answer requests."""
+"""Maximum masks checked at the same time; each check occupies a request thread for seconds."""
 _MAX_VERDICTS = 4096
 _BUSY = Text(
     "Too many masks are being read at the moment; try again in some seconds.",
@@ -192,7 +192,7 @@ class PictureInputs:
         return StoredPicture(digest, *self._size_of(digest))
 
     def file(self, digest: str) -> bytes:
-        """The file of a picture as it was handed in; raises RequestError where it is gone."""
+        """The uploaded file of a picture; raises RequestError if it was deleted."""
         try:
             return read_regular(self._path(digest, "start.picture"), MAX_BYTES)
         except OSError as error:
@@ -262,7 +262,7 @@ class PictureInputs:
             raise _gone(digest, "start.picture") from error
 
     def _check_mask(self, mask: str, picture: tuple[int, int]) -> None:
-        """Raise RequestError where a mask doesn't fit pictures of this size; its pixels are looked at once."""
+        """Raise RequestError if a mask doesn't fit pictures of this size; each mask's pixels are decoded only once."""
         key = (mask, picture)
         known = self._verdicts
         if key not in known:
@@ -305,7 +305,7 @@ class PictureInputs:
         return self._folder / f"{digest}.{owner_mark(owner)}"
 
     def _read_folder(self) -> None:
-        """Learn once what is kept; walking the folder at each upload takes seconds. The caller must hold the lock."""
+        """List the stored files once; listing them at each upload would take seconds. The caller must hold the lock."""
         if self._is_read:
             return
         claims = []
@@ -338,7 +338,7 @@ class PictureInputs:
     def _last_use(self, digest: str) -> int:
         try:
             return (self._folder / digest).stat().st_mtime_ns
-        except FileNotFoundError:  # another program with this folder made room
+        except FileNotFoundError:  # another program that uses this folder deleted it
             return 0
 
 

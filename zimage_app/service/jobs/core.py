@@ -49,11 +49,11 @@ class JobRules:
 
     limits: Limits
     shared: bool = False
-    """Whether strangers share the page; messages then hide this machine's folders."""
+    """Whether the page is shared with strangers; messages then hide this machine's folders."""
     interrupted: Literal["run again", "report"] = "run again"
     """What to do with a job whose app was killed. It is rerun only once, so that no job can crash the app for ever."""
     folders: tuple[Path, ...] = ()
-    """The folders that are hidden; others are recognised by their form only."""
+    """Folders to hide in messages; other folders are recognised only if they look like absolute paths."""
 
     def redacted(self, text: Text) -> Text:
         """The sentence as visitors of the page may read it."""
@@ -258,7 +258,7 @@ class JobCore:
     def warning(self) -> Text | None:
         """The problem of the newest picture that could not be saved yet, or of writing the store; None without any."""
         held = (each.problem for each in reversed(list(self._unsaved.values())) if each.problem)
-        return next(held, None if self._store.warning else self._problem)  # the store tells its own
+        return next(held, None if self._store.warning else self._problem)  # the store reports its own problem
 
     def unsaved(self, picture_id: str, owner: str | None) -> SavedPicture | None:
         """Return an encoded picture that is not saved yet, of this owner mark or of any owner (None); or None."""

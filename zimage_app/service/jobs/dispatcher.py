@@ -87,7 +87,7 @@ class Dispatcher:
             except BlockingIOError as error:
                 raise FolderInUse(self._state.parent, running_app(self._state)) from error
             except OSError as error:
-                log.warning("%s can't be locked: %s", self._state, error)  # the store then keeps the jobs in memory
+                log.warning("%s can't be locked: %s", self._state, error)  # then the jobs are in memory
             self._store = JobStore(self._state, self._folder_lock.acquire)
             self._core = JobCore(self._store, self._gallery, self.progress, self._runners, self._rules, self._encode)
             with suppress(StorageError):

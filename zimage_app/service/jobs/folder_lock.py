@@ -76,7 +76,7 @@ class FolderLock:
         self._folder.mkdir(parents=True, exist_ok=True)
         try:
             self._unlockable = not take(self._lock, _LOCK_TIMEOUT)
-            # One that was killed leaves its address, at which other programs would ask until this app has its own.
+            # A killed app leaves its address, which other programs would call until this app publishes its own.
             (self._folder / _NOTE_NAME).unlink(missing_ok=True)
         except Timeout as error:
             raise BlockingIOError(errno.EWOULDBLOCK, "another running copy of the app has it") from error

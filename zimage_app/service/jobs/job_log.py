@@ -46,7 +46,7 @@ def _facts(view: JobView, request: GenerationRequest | None, times: JobTimes, pr
         stages = [round(stage.seconds, _PLACES) for stage in view.stages if stage.seconds is not None]
         facts["load"] = round(times.loaded_at - begun, _PLACES)
         facts["stages"] = stages
-        # Encoding the prompt, and decoding, packing and saving the picture.
+        # The rest: encoding the prompt; decoding, compressing and saving the picture.
         facts["other"] = round(max(0.0, now - times.loaded_at - sum(stages)), _PLACES)
     facts["total"] = round(now - begun, _PLACES)
     if view.picture is not None:

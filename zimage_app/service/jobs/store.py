@@ -226,7 +226,7 @@ class JobStore:
         """
         if (job := self._jobs.get(job_id)) is not None:
             return job
-        if not job_id.isascii():  # no id of ours, and SQLite can't take half characters
+        if not job_id.isascii():  # not one of our ids, and SQLite can't store lone surrogates
             return None
         incomplete = self._database.in_memory and os.path.exists(self._database.path)
         rows = self._database.rows("SELECT * FROM jobs WHERE id = ?", (job_id,))
@@ -282,7 +282,7 @@ class JobStore:
         number, start_number = connection.execute(query).fetchone()
         for job in self._jobs.values():
             known = connection.execute("SELECT number FROM jobs WHERE id = ?", (job.id,)).fetchone()
-            # Numbers given while there was another file, or none, may be in use in this one.
+            # Numbers assigned while another file or none was open may already be used in this one.
             found[job.id] = job if known else replace(job, number=job.number + number, sort_key=job.sort_key + number)
             _write(connection, found[job.id])
         self._number = max(self._number, number, *(job.number for job in found.values()))

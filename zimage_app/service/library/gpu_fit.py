@@ -1,4 +1,4 @@
-"""How models fit into the memory of a graphics card. Opens headers only; imports torch."""
+"""Which models fit into a GPU's memory. Reads only the headers of weight files; imports torch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from zimage_app.models.weights.placement import MemoryPlan
 from zimage_app.service.setup.config import StudioConfig
 
 _PLAN = MemoryPlan(torch.device("cuda"), torch.bfloat16, Text("bfloat16 on the card", "在显卡上使用 bfloat16"), (8, 9))
-"""For an RTX 40. Older cards unpack some formats while they are used, and need half a gigabyte more."""
+"""For an RTX 40. Older GPUs convert some formats during use, and need half a gigabyte more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class GpuFit:
 
 
 def fit_models(config: StudioConfig, memory: int) -> Iterator[GpuFit]:
-    """Every model that is here or whose size is known, on a card of so many bytes, in the list's order."""
+    """How every model whose size is known fits into a GPU with this many bytes of memory, in the list's order."""
     for source in list_models(config.shelves):
         sizes = _sizes(source)
         if sizes is not None:
@@ -51,6 +51,6 @@ def _sizes(source: ModelSource) -> ModelSizes | None:
     if source.present:
         try:
             return sizes_of(model_files(source), _PLAN)
-        except ModelError:  # the list of models says what is wrong with it
+        except ModelError:  # the list of models shows its problem
             return None
     return published_sizes(source.card.name) if source.card.name in PUBLISHED else None

@@ -36,7 +36,7 @@ ModelState = Literal["ready", "fetch", "broken"]
 FetchState = Literal["asking", "fetching", "done", "failed", "cancelled"]
 
 _BF16 = {"transformer": 12_309_817_472, "text_encoder": 8_044_936_192, "vae": 167_639_302}
-"""Bytes of the published weights in memory, as bf16; weights that are stored in more bits take no more."""
+"""Bytes of the published weights in memory, as bf16; weights stored with more bits are converted to it."""
 _PACKED = 0.9
 """Weights below this fraction of ``_BF16`` are packed in fewer than 16 bits."""
 _BROKEN = Text("something is wrong with it that the log tells of", "存在问题，详见日志")
@@ -56,7 +56,7 @@ class ModelView:
     missing: tuple[str, ...] = ()
     """The parts to download: transformer, text_encoder, vae, tokenizer."""
     about: float | None = None
-    """Approximate bytes to download, where the big parts are missing and the size is known offline."""
+    """Approximate bytes to download, if the big parts are missing and the size is known without a request."""
     notes: tuple[Text, ...] = ()
     """The files that were chosen, where there was a choice."""
 
@@ -313,7 +313,7 @@ _SUMS = {
     ),
     "missing": Text("{} was fetched and is gone: fetch the model again.", "{} 曾下载但已不在：请重新下载该模型。"),
 }
-"""Sentences by ``receipt.Checked.state``; the braces stand for the file."""
+"""Sentences by ``receipt.Checked.state``; the placeholder is the file."""
 
 
 def check_parts(model: ModelSource) -> Iterator[CheckResult]:
@@ -355,7 +355,7 @@ def check_parts(model: ModelSource) -> Iterator[CheckResult]:
 
 
 def _memory(model: ModelSource, plan: FetchPlan) -> int:
-    """The most bytes of memory that a model's weights take, from the stored size of each part."""
+    """The maximum memory of a model's weights in bytes, from the stored size of each part."""
     return sum(min(_stored(model.places.by_name[part], plan), most) for part, most in _BF16.items())
 
 

@@ -15,7 +15,7 @@ Data = dict[str, Any]
 
 
 def without_nulls(data: Mapping[str, Any]) -> Data:
-    """Return the data without lists that are null: other programs write that for what is left out."""
+    """Return the data without lists that are null, which other programs write for omitted lists."""
     return {name: value for name, value in data.items() if not (value is None and name in _LISTS)}
 
 

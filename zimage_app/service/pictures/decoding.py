@@ -45,7 +45,7 @@ __all__ = [
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_PIXELS = 50_000_000
-"""Maximum pixels of a picture: as much as good phone cameras make; 150 MB decoded."""
+"""Maximum pixels of a picture: those of good phone cameras; 150 MB decoded."""
 MAX_MEMORY = 3 * 2**29
 """Maximum address space of a worker in bytes; a WebP of the maximum size needs 1.1 billion."""
 MAX_SECONDS = 30
@@ -103,7 +103,7 @@ def decode(data: bytes, wanted: DecodeOptions) -> Decoded:
 
 
 def upright_size(data: bytes) -> tuple[int, int]:
-    """The (width, height) that ``decode`` tells, from the file's header: no pixel is unpacked. Raises as ``decode``."""
+    """The (width, height) that ``decode`` would return, from the file's header. Raises as ``decode``."""
     with opened_picture(io.BytesIO(data), FORMATS, MAX_PIXELS) as image:
         width, height = image.size
         return (height, width) if exif_of(image).get(_ORIENTATION) in _SIDEWAYS else (width, height)
@@ -153,7 +153,7 @@ class _PictureRejected(Exception):
 
 
 def _environment() -> dict[str, str]:
-    """A worker's environment, with this process's module search path: packages may lie where a variable says."""
+    """A worker's environment, with this process's module search path: a variable may name a folder of packages."""
     passed = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
     return passed | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 

@@ -48,7 +48,7 @@ PRIVATE_LIMITS = Limits(
     waiting=2000,
     outputs=None,
 )
-"""For one person's own machine: whatever the request's fields allow."""
+"""For one person's own machine: only the bounds of the request's fields apply."""
 
 PUBLIC_LIMITS = Limits(
     pixels=1024 * 1024,

@@ -28,7 +28,7 @@ LABEL_LENGTH = 160
 
 
 def idle_data(language: Language) -> Data:
-    """Return the canvas before a visit's first run, with the examples for visitors who have no picture yet."""
+    """Return the canvas before a visitor's first run, with the examples for visitors who have no picture yet."""
     return {"id": "", "state": "idle", "stages": [], "examples": examples_data(language)}
 
 

@@ -101,7 +101,7 @@ class _PictureHandlers:
         number = done[0].number + 1
         preview, size = done[0].preview, (done[0].width, done[0].height)
         ran = [stage.number for stage in stages if stage.number < number]
-        # Stages after it are disabled, so that the embedded settings make this same picture.
+        # The later stages are disabled, so that the embedded settings make the same picture.
         settings = tuple(
             stage.model_copy(update={"enabled": False}) if at >= number else stage
             for at, stage in enumerate(plan.request.stages or ())

@@ -44,7 +44,7 @@ def import_routes(studio: Studio, default_language: LanguageChoice) -> list[Base
 
 
 async def read_upload(request: Request, max_bytes: int, default_name: str) -> tuple[str, bytes]:
-    """Return name and bytes of an uploaded file; of a file above ``max_bytes``, reading stops soon after them."""
+    """Return name and bytes of an uploaded file; reading stops soon after ``max_bytes`` bytes."""
     body = await read_body(request, max_bytes)
     return request.query_params.get("name", "")[:_MAX_NAME] or default_name, body
 
@@ -67,7 +67,7 @@ def _data(imported: Imported, language: Language) -> Data:
         "left": imported.left,
     }
     said = {name: [text.to(language) for text in texts] for name, texts in lists.items()}
-    # As text: a browser would round seeds above 2^53.
+    # As text, because browsers round integers above 2^53.
     settings = json.dumps(imported.settings)
     start = None if imported.start is None else asdict(imported.start)
     return {

@@ -22,7 +22,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "scheduler": tuple(SCHEDULERS),
     "handover": tuple(HANDOVER_TRAITS),
 }
-"""Choices of the fields that are declared as plain text and checked against a table."""
+"""Choices of the fields that are declared as plain text but must be keys of a table."""
 
 
 def element_id(name: str) -> str:

@@ -24,7 +24,7 @@ _MAX_IDS = 20_000
 
 
 def page_data(history: History, owner: str, asked: Mapping[str, str]) -> Data:
-    """Return one page of the list; ``asked`` are the query parameters, of which invalid ones are ignored."""
+    """Return one page of the list; ``asked`` are the query parameters; invalid ones are ignored."""
     trashed = "trash" in asked
     search = Search(
         text=asked.get("q", "")[:MAX_SEARCH],

@@ -1,4 +1,4 @@
-"""The history's routes for the page's own scripts. The owner's cookie says whose pictures are meant."""
+"""The history's routes for the page's own scripts. The owner's cookie selects the pictures."""
 
 from __future__ import annotations
 

@@ -146,7 +146,7 @@ class _Orders:
         return plan_batch(self._studio, BatchInput(name, batch, settings, seed), requester)
 
     def _settings(self) -> tuple[Data, Requester]:
-        """Return the page's settings as a request's plain data, with the seed that the plan drew, and who asks."""
+        """Return the page's settings as a request's plain data, with the seed that the plan drew, and the requester."""
         if self._studio.borrows_gpu:
             raise ForbiddenError(WORDS["many_no_gpu"])
         values = self._order.get("settings")

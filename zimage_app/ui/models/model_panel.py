@@ -21,7 +21,7 @@ from zimage_app.ui.words.i18n import say
 log = logging.getLogger(__name__)
 
 _ADVERTISED = "z-image-turbo"
-"""The model that is offered where none is suggested for this machine's GPU."""
+"""The model offered for download if none is recommended for this machine's GPU."""
 _DEMO = "demo"
 _PARTS = {
     "transformer": Text("transformer", "扩散模型"),
@@ -106,7 +106,7 @@ def panel_data(studio: Studio, language: Language) -> Data:
 
 
 def _row(view: ModelView, language: Language, about: tuple[Text, ...], *, suits: bool, shared: bool) -> Data:
-    if about and not shared:  # it names the device
+    if about and not shared:  # the message names the device
         text = say("model_in_memory", language, where=about[0].to(language))
     elif view.state == "fetch":
         missing = ", ".join(_PARTS[part].to(language) for part in view.missing)
@@ -123,7 +123,7 @@ def _row(view: ModelView, language: Language, about: tuple[Text, ...], *, suits:
         "state": view.state,
         "loaded": bool(about),
         "text": text,
-        # They name files and devices of this machine.
+        # The messages name files and devices of this machine.
         "details": [] if shared else [detail.to(language) for detail in details],
     }
 

@@ -79,7 +79,7 @@ class PageComponents:
     fields: dict[str, Component]
     """Every setting and ``model``, by page name, in the order in which handlers get their values."""
     size: Component
-    """Holds how it last resized the stages: the sizes in ``base``, from which it computed those in ``sizes``."""
+    """The last resizing of the stages: ``base`` are the sizes before it, ``sizes`` those after it."""
     canvas: Component
     notice: Component
     examples: Component
@@ -87,7 +87,7 @@ class PageComponents:
     submitted_job: Component
     """Holds the id of the job that this tab submitted last."""
     repeated: Component
-    """Holds the ids of the picture that was made again last and of the job for it, or of such a job that is over."""
+    """The ids of the picture that was last made again, and of the job that does it or has done it."""
 
 
 _Inputs = ParamSpec("_Inputs")
@@ -382,7 +382,7 @@ class Handlers:
         recommended = stages_values(card.stages)
         values = recommended | {key: saved[key] for key in self._components.fields if key in saved and key != "model"}
         try:
-            # Half-typed values stay as they are: Generate names them. Settings saved by an older version lack newer
+            # Half-typed values stay as they are: Generate reports them. Settings saved by an older version lack newer
             # fields; these get their defaults.
             values["stages"] = [stage_values(Stage()) | stage for stage in page_stages(values)]
         except RequestError as error:
@@ -474,7 +474,7 @@ class Handlers:
         }
 
     def _card(self, name: object, otherwise: str) -> ModelCard:
-        """Return the card of a usable model, or that of the model ``otherwise`` where it isn't usable here."""
+        """Return the card of a model, or of the model ``otherwise`` if the first can't be used here."""
         return next((card for card in self._studio.cards() if card.name == name), None) or self._studio.card(otherwise)
 
     def _choices(self, language: Language) -> list[tuple[Any, str]]:
@@ -556,5 +556,5 @@ _signs = itertools.count()
 
 
 def _notice(kind: str, text: str) -> Data:
-    """Return a notice. An error gets a sign of its own: Gradio doesn't report a value that stays the same."""
+    """Return a notice. Each error gets a unique mark, because Gradio doesn't send a value that stays the same."""
     return {"kind": kind, "text": text} | ({"sign": next(_signs)} if kind == "error" else {})

@@ -37,7 +37,7 @@ TITLE = "Z-Image Progressive Studio"
 _STORAGE_KEY = "zimage-studio-settings"
 """Name and secret in the browser's storage. Gradio's defaults are random per start, so saved settings would be lost."""
 _MAX_TYPED = 20_000
-"""Characters that a text field takes: more than any limit, so that whatever is cut is still refused in a sentence."""
+"""Maximum characters of a text field: above every field's limit, so that cut text is still refused."""
 _UPLOADS = (600, 3600)
 """Interval of Gradio's clean-up of temporary files, and the age at which it deletes them, in seconds."""
 _SUBMITTED_JOB = "(submitted) => [submitted || sessionStorage.getItem('studio-asked') || '']"
@@ -80,7 +80,7 @@ def build_page(studio: Studio, words: gr.I18n, default_language: LanguageChoice)
         components = builder.components(canvas)
         add_public_functions(
             studio, default_language
-        )  # before the handlers, for which Gradio would take the same names
+        )  # before the handlers, because Gradio would give those the same names
         handlers = Handlers(studio, components, words, default_language)
         _wire(page, builder, components, handlers)
         _wire_pictures(pictures, components, handlers)
@@ -219,7 +219,7 @@ class _Controls:
         self.fixed_seeds = _custom_component("fixed_seeds")
 
     def _rest(self) -> None:
-        """Add what is seldom changed: stages, variation of the seed, whether stage pictures are kept."""
+        """Add the controls that are seldom used: stages, variation of the seed, saving of stage pictures."""
         stages = stages_values(self._card.stages)["stages"]
         self.fields["stages"] = _custom_component("stages", stages, elem_id=element_id("stages"), form=stage_form())
         with gr.Row(elem_id="variation"):
@@ -349,7 +349,7 @@ def _persist_settings(page: gr.Blocks, components: PageComponents, handlers: Han
     begin = f"(...values) => {{ {tell} window.studio.restored = true; return []; }}"
     filled = [*fields, components.examples, components.notice]
     restored = page.load(handlers.restore, saved, filled, js=_KEPT_SETTINGS, **plain)
-    # Also where settings couldn't be restored, or none would be saved from then on.
+    # Also after a failed restore; otherwise nothing would be saved from then on.
     for end in (restored.success, restored.failure):
         end(None, fields, None, js=begin, **plain)
     changes = [_event(field, "change") for field in fields]

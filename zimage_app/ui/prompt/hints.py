@@ -1,4 +1,4 @@
-"""Hints on the page's current settings before a run: remarks, and size and time of each stage in numbers.
+"""Hints on the page's current settings before a run: remarks, and each stage's size and time.
 
 Independent of Gradio components.
 """
@@ -24,7 +24,7 @@ FIELDS_WITH_NOTES = ("prompt", "negative", "loras", "start", "size")
 
 
 def hints(studio: Studio, order: Data, language: Language) -> Data:
-    """Return ``notes``, the remarks by field, and ``stages``, the meaning in numbers of the page's ``settings``.
+    """Return ``notes``, the remarks by field, and ``stages``, size and time for the page's ``settings``.
 
     ``stages`` is None, and ``notes`` has at most a refused choice, while a field is half-typed.
     """
@@ -63,7 +63,7 @@ def hints(studio: Studio, order: Data, language: Language) -> Data:
 
 
 def notes_data(studio: Studio, texts: Iterable[Text], language: Language) -> dict[str, list[str]]:
-    """Group the texts by the field that has a place for them; all others have the empty name."""
+    """Group the texts by the field that shows them; texts without such a field get the empty name."""
     notes: dict[str, list[str]] = {}
     for text in texts:
         field = text.field if isinstance(text, Remark) and text.field in FIELDS_WITH_NOTES else ""
@@ -99,6 +99,6 @@ def _refusal(error: RequestError) -> Text:
 
 
 def _remarks(entry: LoraEntry, width: int | None, request: GenerationRequest) -> Iterator[Text]:
-    """Yield the warnings about a LoRA that only a tag names, as it has no row in the list that could show them."""
+    """Yield the warnings about a LoRA that only a tag in the prompt names; it has no row in the list to show them."""
     for text in filter(None, (*entry.remarks(width), entry.missing_triggers(request.full_prompt))):
         yield Remark(f"LoRA {entry.name}: {text.en}", f"LoRA {entry.name}：{text.zh}", "loras")

@@ -1,4 +1,4 @@
-"""The route of the queue panel. The owner's cookie says whose jobs are meant."""
+"""The route of the queue panel. The owner's cookie selects the jobs."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ class FrameworkMiddleware:
         self._default_language = default_language
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or refuse it: 404 for a path that isn't allowed, 422 for an unfit body."""
+        """Pass a request on, or refuse it: 404 for a path that isn't allowed, 422 for an invalid body."""
         if scope["type"] != "http" or self._is_own(scope):
             await self._app(scope, receive, send)
         elif scope["path"].startswith(_FILE):
@@ -98,7 +98,7 @@ class FrameworkMiddleware:
         return any(route.matches(scope)[0] is not Match.NONE for route in self._own_routes)
 
     def _is_served(self, scope: Scope) -> bool:
-        """Whether the raw path is on the list for its method; so a path with percent escapes never is."""
+        """Whether the raw path is on the list for its method; a path with percent escapes never is."""
         raw = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1")
         if self._mcp and _MCP_PATHS.fullmatch(raw):
             return True

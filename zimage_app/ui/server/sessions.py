@@ -29,9 +29,9 @@ from zimage_app.web.refusal import refusal
 
 MAX_SESSIONS = 16
 POLL_SECONDS = 0.05 if os.name == "nt" else 0.01
-"""Time between two looks of Gradio's idle queue for new calls; the system's clock is coarser on Windows."""
+"""Interval at which Gradio's idle queue checks for new calls; Windows rounds it up to its coarser clock."""
 IDLE_POLL_SECONDS = 0.5
-"""The same while nobody is there: after ``IDLE_AFTER`` seconds without a request."""
+"""The same without visitors: after ``IDLE_AFTER`` seconds without a request."""
 IDLE_AFTER = 30.0
 SESSION_EVENTS = 16
 """Maximum calls of one session that wait, run or have unread results; the next three are per owner, address, in all."""
@@ -99,7 +99,7 @@ def limit_sessions(page: gr.Blocks) -> None:
     # Gradio recomputes a summary of all recorded events after each event; nothing here shows that summary.
     page._queue.ANALYTICS_MAX_EVENTS = 1
     # Gradio looks for calls a thousand times a second, and a hundred times for its own progress bars, which this page
-    # doesn't have: that keeps a processor a twentieth busy while nobody is there.
+    # doesn't have: that takes a twentieth of a processor even without visitors.
     page._queue.sleep_when_free = POLL_SECONDS
     page._queue.progress_update_sleep_when_free = 1.0
 
@@ -107,8 +107,8 @@ def limit_sessions(page: gr.Blocks) -> None:
 class EventsMiddleware:
     """Limits the calls that wait, run or have unread results in Gradio's queue, per session, owner, address and in all.
 
-    Refuses calls over a limit with status 429, or 503 over the limit for all. Lets the queue be looked at rarely while
-    no requests come; a visible page sends some all the time, so that its buttons don't wait for the next look.
+    Refuses calls over a limit with status 429, or 503 over the limit for all. Makes Gradio check the queue rarely
+    while no requests come; a visible page sends some all the time, so that its buttons don't wait for the next look.
     """
 
     def __init__(self, app: ASGIApp, page: gr.Blocks, default_language: LanguageChoice = "auto") -> None:
@@ -136,7 +136,7 @@ class EventsMiddleware:
         return self._page._queue
 
     def _poll_often(self) -> None:
-        """Look for calls often from now on; rarely again when no further request comes, whatever streams stay open."""
+        """Check for calls often from now on; rarely again when no further request comes, even if streams stay open."""
         self._queue.sleep_when_free = POLL_SECONDS
         if self._rest is not None:
             self._rest.cancel()

@@ -1,4 +1,4 @@
-"""The top bar's figures and the panel of details, as data for ``topbar.js``, with all texts.
+"""Data for the top bar's figures and the panel of details, with all texts, for ``topbar.js``.
 
 On a private page everything is shown. On a page shared with strangers, visitors see only their own place in the queue:
 the machine's load would reveal the activity of others, and software versions would help attackers.

@@ -1,6 +1,6 @@
-"""Looks at everything that the app needs, and says what is wrong and what to do. Changes nothing.
+"""Checks everything that the app needs, and reports problems with their solutions. Changes nothing.
 
-It opens connections to the runners that are configured, and to nobody else.
+It opens connections only to the configured runners.
 
 Checks are functions with the same signature in one table. An error in one check does not stop the others.
 """

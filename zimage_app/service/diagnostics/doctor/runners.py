@@ -16,7 +16,7 @@ _SECONDS = 3.0
 
 
 def check_runners(config: StudioConfig, deep: bool) -> Iterator[Finding]:
-    """Each address of a ComfyUI, and no other; of a cluster, whether Ray is installed."""
+    """Check each configured address of ComfyUI; for a cluster, check whether Ray is installed."""
     del deep
     for choice in (config.runner, config.fallback):
         if choice is not None and choice.kind in _KINDS:

@@ -1,7 +1,7 @@
 """A cache on disk of what was read from LoRA files, keyed by size and time, so that a big library opens at once.
 
-The cache is expendable: where it is missing, broken or of another version, a new one is begun, and errors of writing it
-are ignored. It holds only files of the last scan, so it doesn't grow.
+The cache may be deleted: if it is missing, damaged or of another version, a new one is started, and write errors are
+ignored. It holds only files of the last scan, so it doesn't grow.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from zimage_app.service.storage.atomic_files import write_whole
 log = logging.getLogger(__name__)
 
 VERSION: Literal[4] = 4
-"""Increased whenever the same file would be described differently."""
+"""Increase it whenever a change of the code describes the same file differently."""
 _MAX_FILE = 256 * 2**20
 """Bytes; far more than the app writes."""
 

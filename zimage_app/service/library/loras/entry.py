@@ -38,7 +38,7 @@ class LoraEntry:
     strength: float | None
     """Suggested strength."""
     base: str
-    """The model that the LoRA was trained on, as the file calls it."""
+    """The model that the LoRA was trained on, by its name in the file."""
     note: str
     notes: Notes
     """The user's own notes, which override other sources."""
@@ -68,7 +68,7 @@ class LoraEntry:
         return f"{low}" if low == high else f"{low}–{high}"
 
     def width_mismatch(self, width: int | None) -> Text | None:
-        """Why the LoRA can't act on a model of hidden size ``width``; None where it may."""
+        """Why the LoRA can't be applied to a model of hidden size ``width``; None if it may be."""
         if self.width is None or width is None or self.width == width:
             return None
         return Text(
@@ -92,7 +92,7 @@ class LoraEntry:
 def entry_of(
     files: LoraFiles, contents: LoraHeader, notes: Notes, notes_problem: Text | None, said: Sequence[LoraMetadata]
 ) -> LoraEntry:
-    """Merge all details of a LoRA by trust: the user's notes, then what it and its companions say, in this order.
+    """Merge all details of a LoRA, the most trusted first: the user's notes, then its metadata and companion files.
 
     ``notes_problem`` is why the user's notes can't be read.
     """

@@ -87,7 +87,7 @@ def read_header(path: Path) -> LoraHeader:
         return LoraHeader(problem=_other_content(path) or _broken(str(error)))
     except OSError as error:
         return LoraHeader(problem=_broken(system_reason(error)))
-    names = "\n".join(shapes)  # one search through the joined names is much faster than hundreds of searches
+    names = "\n".join(shapes)  # one search in the joined names is much faster than hundreds of searches
     kind = next((name for name, pattern in _KINDS if pattern.search(names)), "")
     return LoraHeader(
         kind=kind,

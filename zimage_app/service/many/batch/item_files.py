@@ -20,7 +20,7 @@ _Item = TypeVar("_Item", bound=Item)
 def unfinished_items(items: Sequence[_Item], manifest: Manifest) -> list[_Item]:
     """Return the items that still have to be made.
 
-    Where the picture of another item has an item's name, as after entries were moved, it gets a free one.
+    If another item's picture has an item's name, as after entries were moved, the item gets a free name.
     """
     left = [item for item in items if not _is_done(item, manifest)]
     done = {item.key for item in items} - {item.key for item in left}
@@ -34,7 +34,7 @@ def unfinished_items(items: Sequence[_Item], manifest: Manifest) -> list[_Item]:
 
 
 def count_replaced(items: Iterable[Item], manifest: Manifest) -> int:
-    """Return how many files hold something else now that these items will replace."""
+    """Return how many existing files with other content these items will replace."""
     return sum(
         manifest.holders.get(comparable_name(item.file_name)) != item.key and picture_path(item, manifest).exists()
         for item in items

@@ -63,7 +63,7 @@ class BatchOptions:
     name: str = NAME
     """Format of the file names, with ``index``, ``id`` and ``seed``."""
     made_with: str = ""
-    """What decides the pictures besides their settings, such as the model; part of the keys."""
+    """What the pictures depend on besides their settings, such as the model; part of the keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class Item:
     """Position from 1."""
     id: str
     key: str
-    """Hash of all that decides the picture, for resuming; duplicates get different keys by their number."""
+    """Hash of all that the picture depends on, for resuming; duplicates get different keys by their number."""
     name: str
     """File name without suffix."""
     text: str
@@ -103,7 +103,7 @@ def batch_items(source: str, batch: BatchFile, options: BatchOptions) -> tuple[l
         RequestError: the common settings are invalid.
     """
     options = replace(options, settings=without_nulls(options.settings))
-    parse_request({**options.settings, "prompt": _ANY_PROMPT})  # once, rather than again in every entry
+    parse_request({**options.settings, "prompt": _ANY_PROMPT})  # here, so that not every entry reports it
     problems = list(batch.problems)
     persona, notes = _persona(batch)
     items: list[BatchItem] = []
@@ -162,7 +162,7 @@ def _told(values: Mapping[str, Any], name: str, otherwise: str) -> str:
 
 
 def check_letters(name: str, text: str) -> None:
-    """Raise RequestError of ``name`` for a text with half a character, which no file can hold."""
+    """Raise RequestError of ``name`` for a text with a lone surrogate, which can't be encoded as UTF-8."""
     if any("\ud800" <= letter <= "\udfff" for letter in text):
         raise RequestError(
             name, Text("contains an incomplete Unicode character; type it again", "含有残缺字符；请重新输入")

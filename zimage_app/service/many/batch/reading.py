@@ -134,7 +134,7 @@ def _listed(items: Sequence[object], lines: Sequence[int], prefix: str) -> Batch
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
-    """Yield the lines with their numbers. Only line feeds end them: U+2028 and the like may be part of a prompt."""
+    """Yield the lines with their numbers. Only line feeds end a line, because prompts may contain U+2028."""
     return ((number, line.strip()) for number, line in enumerate(text.split("\n"), 1))
 
 

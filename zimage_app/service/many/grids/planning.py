@@ -105,7 +105,7 @@ def _item(index: int, cell: Cell, axes: Sequence[Axis], options: GridOptions) ->
 
 
 def _of_axis(error: RequestError, axes: Sequence[Axis]) -> RequestError:
-    """Return the error with the axis that set its field as field, if there is one."""
+    """Return the error, with the axis that set its field in place of the field, if there is one."""
     axis = next((each for each in axes if each.names(error.field)), None)
     return error if axis is None else RequestError(axis.argument, error.text)
 

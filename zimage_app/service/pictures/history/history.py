@@ -106,7 +106,7 @@ class History:
         return stage_files(picture.path)
 
     def zip(self, ids: Iterable[str], owner: str | None) -> Iterator[bytes]:
-        """Yield a ZIP of pictures and their stage pictures; ids that this owner has no picture of are skipped."""
+        """Yield a ZIP of pictures and their stage pictures; ids of other owners' or unknown pictures are skipped."""
         pictures = [picture for each in dict.fromkeys(ids) if (picture := self._found(each, owner))]
         return zip_stream((path.name, path) for picture in pictures for path in _with_stages(picture.path))
 
@@ -208,7 +208,7 @@ class History:
             generation = self._index.generation
             files = self._index.take(self._folders.look(thorough=generation != self._generation))
             if generation == self._index.generation:
-                break  # otherwise the database was replaced by an empty one meanwhile
+                break  # otherwise an empty database has replaced it in the meantime
         self._sync_favourites()
         for start in range(0, len(files), _BATCH):
             if self._closing.is_set():

@@ -51,7 +51,7 @@ _MIGRATIONS: tuple[Migration, ...] = (
     ),
     # LoRAs are found by any word of their names: reread all files.
     ("DELETE FROM files",),
-    # Seeds are those that acted.
+    # Seeds are searched as they were used.
     ("DELETE FROM files",),
 )
 _SHOW = (
@@ -60,7 +60,7 @@ _SHOW = (
 )
 FileRow = tuple[Any, ...]
 MAX_SEARCH = 400
-"""Most characters of a search; SQLite takes about a thousand conditions, of which each word is one."""
+"""Maximum characters of a search; SQLite allows about a thousand conditions, and each word is one."""
 
 
 @dataclass(frozen=True, slots=True)

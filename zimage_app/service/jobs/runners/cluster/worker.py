@@ -71,7 +71,7 @@ class JobFinished:
 
 @dataclass(frozen=True, slots=True)
 class JobAborted:
-    """The end of a job without a picture; ``crashed``: the run broke off, or the worker doesn't know the job."""
+    """The end of a job without a picture; ``crashed``: the run was interrupted, or the worker doesn't know the job."""
 
     how: Literal["failed", "stopped", "crashed"]
     error: StudioError | None = None

@@ -67,7 +67,7 @@ class ComfyRunner(RemoteRunner):
             self._end(outcome, run, assignment, reports)
         except (StudioError, Unreachable) as error:
             self._object_info = None  # the server's files and nodes may have changed
-            # A server that is well but for this job's request would answer the same at the next try.
+            # A server that works, and rejects only this job's request, would reject it at the next try too.
             if isinstance(error, UnexpectedResponse) and not self._sent and self._is_alive():
                 raise GenerationError(_failed(self._where, str(error))) from error
             raise
@@ -124,7 +124,7 @@ class ComfyRunner(RemoteRunner):
             if message is None or kind.startswith("execution_"):
                 if assignment.token():
                     listener.asked(lambda: self._server.cancel(prompt))
-                if kind or assignment.token() or not heard:  # else the job's own messages are still coming in
+                if kind or assignment.token() or not heard:  # otherwise this job's messages are still arriving
                     state = listener.asked(lambda: self._state(prompt))
             heard = message is not None and (heard or data.get("prompt_id") == prompt)
             outcome = state if isinstance(state, Outcome) else None

@@ -25,11 +25,11 @@ _PREVIEW, _PREVIEW_WITH_FACTS = 1, 4
 """Types of the binary messages that contain a preview."""
 _FAULT_LETTERS = 400
 _NOT_NOW = (502, 503, 504)
-"""HTTP statuses that say, mostly of a proxy, that the server behind doesn't respond at the moment."""
+"""HTTP statuses with which a proxy reports that the server behind it is temporarily unavailable."""
 
 
 class UnexpectedResponse(Unreachable):
-    """The server responds, but not as a ComfyUI that does what was asked."""
+    """The server responds, but not as ComfyUI does when a request succeeds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ class ComfyServer:
     def cancel(self, prompt: str) -> None:
         """Stop a waiting or running job, and no other.
 
-        It may not be enough to ask once: a waiting job may start while it is being taken out of the queue.
+        One request may not be enough: a waiting job may start while it is being removed from the queue.
         """
         place = self.place(prompt)
         if place == "running":  # older servers ignore the id and interrupt the running job
