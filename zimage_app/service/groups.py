@@ -155,7 +155,9 @@ class Groups:
 
     def newest(self, may_see: Callable[[str], bool], count: int) -> list[GroupView]:
         """Return up to ``count`` newest groups whose owner's mark passes ``may_see``."""
-        folders = [path for name in _FOLDERS.values() for path in (self._outputs / name).glob("*") if _is_id(path)]
+        folders = [
+            path for name in _FOLDERS.values() for path in (self._outputs / name).glob("*") if _ID.fullmatch(path.name)
+        ]
         found: list[GroupView] = []
         for folder in sorted(folders, key=lambda path: path.name, reverse=True):
             if folder in self._owners and not may_see(self._owners[folder]):
@@ -328,10 +330,6 @@ def _draw_sheets(record: GroupRecord, manifest: Manifest) -> None:
     pictures = {item.place: path for item in done if item.place and (path := picture_path(item, manifest)).is_file()}
     if pictures:
         write_sheets(manifest.folder, pictures, record.labels)
-
-
-def _is_id(path: Path) -> bool:
-    return _ID.fullmatch(path.name) is not None
 
 
 def _read(folder: Path) -> GroupRecord | None:

@@ -104,7 +104,9 @@ class Studio:
         self.borrows_gpu = config.borrowed_gpu
         """Whether a GPU is borrowed for each run in the visitor's name (ZeroGPU), so only the page can start runs."""
         self.inputs = inputs_of(config, shared=config.shared)
-        self._slots = [self._new_slot(device) for device in _devices(config)]
+        self._slots = [
+            ModelSlot(self.loras, self.inputs, replace(config, device=device)) for device in _devices(config)
+        ]
         self._disk = DiskUse(config.outputs)
         self._gallery = Gallery(config.outputs)
         self._local = [self._local_runner(slot) for slot in self._slots] if config.runner.is_local else []
@@ -496,9 +498,6 @@ class Studio:
         source = self._source(model)
         plan = self.plan(request, model)
         return exported(plan, source.card.name, file_names(source, self.loras, plan.request), form)
-
-    def _new_slot(self, device: str | None) -> ModelSlot:
-        return ModelSlot(self.loras, self.inputs, replace(self._config, device=device))
 
     def _local_runner(self, slot: ModelSlot) -> LocalRunner:
         model = partial(self._model, slot)

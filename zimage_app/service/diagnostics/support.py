@@ -59,7 +59,9 @@ def write_bundle(
     texts = {
         "README.txt": _CONTENTS.to(language).format(prompts=prompts),
         "details.txt": as_text(details(config, Monitor(config.outputs), None), language),
-        "doctor.txt": "".join(f"{_line(finding, language)}\n" for finding in checks(config)),
+        "doctor.txt": "".join(
+            f"{each.level}: {each.about.to(language)}: {each.text.to(language)}\n" for each in checks(config)
+        ),
         "settings.yaml": yaml.safe_dump(without_secrets(settings), allow_unicode=True, sort_keys=False),
         "log.txt": "".join(f"{line}\n" for line in last_lines(config.outputs, with_prompts=with_prompts)),
     }
@@ -89,10 +91,6 @@ def last_lines(outputs: Path, *, with_prompts: bool) -> list[str]:
             continue
     # Prompts are found in their own log lines, so they must be masked before older lines are dropped.
     return (lines if with_prompts else without_prompts(lines))[-_MAX_LINES:]
-
-
-def _line(finding: Finding, language: Language) -> str:
-    return f"{finding.level}: {finding.about.to(language)}: {finding.text.to(language)}"
 
 
 def _zip(texts: dict[str, str]) -> bytes:

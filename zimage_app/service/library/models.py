@@ -242,7 +242,7 @@ class ModelLibrary:
         try:
             if not model.present:
                 plan = self._plan(name, model, source, mirror, stopped)
-                fetch(plan, self._tell, self._retry_policy, stopped)
+                fetch(plan, lambda now: self._set(state="fetching", progress=now), self._retry_policy, stopped)
             self._set(state="done")
         except Stopped:
             self._set(state="cancelled")
@@ -251,9 +251,6 @@ class ModelLibrary:
         except Exception:
             log.exception("fetching %s failed", name)
             self._set(state="failed", error=FetchError(Text(f"{name}: {_BROKEN.en}.", f"{name}：{_BROKEN.zh}。")))
-
-    def _tell(self, progress: FetchProgress) -> None:
-        self._set(state="fetching", progress=progress)
 
     def _set(self, **changes: object) -> None:
         with self._changed:

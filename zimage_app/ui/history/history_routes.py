@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from pathlib import Path
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -64,7 +63,8 @@ class _HistoryHandlers:
 
     def stage(self, request: Request) -> Response:
         found = self._found(request.path_params["picture_id"], request)
-        path = self._stage(found, request.path_params["number"]) if found else None
+        paths = {str(number): path for number, path in self._history.stages(found)} if found else {}
+        path = paths.get(request.path_params["number"])
         return FileResponse(path, media_type="image/png", headers=IMMUTABLE) if path else self._missing(request)
 
     async def zip(self, request: Request) -> Response:
@@ -74,9 +74,6 @@ class _HistoryHandlers:
         name = f"z-image-{datetime.now().astimezone():%Y%m%d-%H%M%S}.zip"
         headers = NO_STORE | {"content-disposition": f'attachment; filename="{name}"'}
         return StreamingResponse(pieces, media_type="application/zip", headers=headers)
-
-    def _stage(self, picture: SavedPicture, number: str) -> Path | None:
-        return next((path for each, path in self._history.stages(picture) if str(each) == number), None)
 
     def _found(self, picture_id: str, request: Request, *, trashed: bool = False) -> SavedPicture | None:
         try:

@@ -136,7 +136,7 @@ class Handlers:
         requests = counted(parsed, count, rounds if isinstance(rounds, int) else 0)
         group = new_group() if len(requests) > 1 else ""
         ids = self._studio.submit_group(requests, model, owner, group)
-        return {self._components.submitted_job: ids[-1], self._components.notice: NO_NOTICE}
+        return self._submitted(ids[-1])
 
     @_guarded
     def make_example(self, request: gr.Request, event: gr.EventData, *inputs: Any) -> Updates:
@@ -148,21 +148,15 @@ class Handlers:
         values = self._values(inputs) | {"prompt": prompt}
         parsed = parse_request(request_data(values) | {"seed": example.seed})
         job_id = self._studio.submit(parsed, str(values["model"]), self._owner(request))
-        return self._field_updates({"prompt": prompt}) | {
-            self._components.submitted_job: job_id,
-            self._components.notice: NO_NOTICE,
-        }
+        return self._field_updates({"prompt": prompt}) | self._submitted(job_id)
 
     @_guarded
     def again(self, request: gr.Request, event: gr.EventData) -> Updates:
         """Submit a saved picture's settings again; ``compare`` later reports whether the pixels are the same."""
         record = self._picture(request, event).record
         job_id = self._studio.submit(record.request, record.model, self._owner(request))
-        return {
-            self._components.submitted_job: job_id,
-            self._components.repeated: {"picture": str(getattr(event, "id", "")), "job": job_id},
-            self._components.notice: NO_NOTICE,
-        }
+        repeated = {"picture": str(getattr(event, "id", "")), "job": job_id}
+        return self._submitted(job_id) | {self._components.repeated: repeated}
 
     @_guarded
     def another(self, request: gr.Request, event: gr.EventData) -> Updates:
@@ -170,7 +164,7 @@ class Handlers:
         before, model = self._source(request, event)
         given = {name: value for name in Another.model_fields if (value := getattr(event, name, None)) is not None}
         job_id = self._studio.submit(another(before, parse_as(Another, given)), model, self._owner(request))
-        return {self._components.submitted_job: job_id, self._components.notice: NO_NOTICE}
+        return self._submitted(job_id)
 
     @_guarded
     def start_from(self, request: gr.Request, event: gr.EventData) -> Updates:
@@ -191,10 +185,7 @@ class Handlers:
         model = before.record.model
         enlarging = self._studio.upscaled(before, upscaling, model, owner)
         job_id = self._studio.submit(enlarging, model, owner)
-        return {
-            self._components.submitted_job: job_id,
-            self._components.notice: _notice("info", resized_by(enlarging).to(language)),
-        }
+        return self._submitted(job_id, _notice("info", resized_by(enlarging).to(language)))
 
     @_guarded
     def compare(self, request: gr.Request, event: gr.EventData) -> Updates:
@@ -432,6 +423,9 @@ class Handlers:
                 return
         if seen is None:
             yield {self._components.canvas: {"job": lost_data(language), "strip": strip}}
+
+    def _submitted(self, job_id: str, notice: Data = NO_NOTICE) -> Updates:
+        return {self._components.submitted_job: job_id, self._components.notice: notice}
 
     def _field_updates(self, values: Values) -> Updates:
         """Return the updates that fill the values into their fields."""

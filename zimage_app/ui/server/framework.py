@@ -83,7 +83,7 @@ class FrameworkMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it: 404 for a path that isn't allowed, 422 for an invalid body."""
-        if scope["type"] != "http" or self._is_own(scope):
+        if scope["type"] != "http" or any(each.matches(scope)[0] is not Match.NONE for each in self._own_routes):
             await self._app(scope, receive, send)
         elif scope["path"].startswith(_FILE):
             await self._file(scope, receive, send)
@@ -93,9 +93,6 @@ class FrameworkMiddleware:
             await refusal(scope, 422, _INVALID_BODY, self._default_language)(scope, receive, send)
         else:
             await self._app(scope, receive, send)
-
-    def _is_own(self, scope: Scope) -> bool:
-        return any(route.matches(scope)[0] is not Match.NONE for route in self._own_routes)
 
     def _is_served(self, scope: Scope) -> bool:
         """Whether the raw path is on the list for its method; a path with percent escapes never is."""

@@ -21,8 +21,7 @@ from zimage_app.models.disk.regular_file import open_regular
 from zimage_app.models.weights.lookalikes import MAX_BYTES, PICKLE, PICKLES
 from zimage_app.service.library.loras.cache import Cache
 from zimage_app.service.library.loras.entry import LoraEntry, entry_of
-from zimage_app.service.library.loras.header import LoraHeader, read_header
-from zimage_app.service.library.loras.metadata import read_companion
+from zimage_app.service.library.loras.header import LoraHeader
 from zimage_app.service.library.loras.scan import SUFFIX, LoraFiles, ScannedFile, readable, scan
 from zimage_app.service.library.loras.sidecar import SIDECAR, Notes, read_notes, write_notes
 from zimage_app.service.library.loras.thumbnails import thumbnail
@@ -118,7 +117,7 @@ class LoraLibrary:
             raise _fault(entry.name, Text(f"cannot be read ({reason})", f"无法读取（{reason}）")) from error
         with self._lock:
             cache = self._opened()
-            cache.sha256(name, stamp, lambda: digest)
+            cache.add_sha256(name, stamp, digest)
             cache.save()
         return digest
 
@@ -291,17 +290,9 @@ def _relative(name: str) -> PurePosixPath:
 
 
 def _read(files: LoraFiles, cache: Cache) -> LoraEntry:
-    lora = files.lora
-    contents = (
-        LoraHeader(problem=files.problem)
-        if files.problem
-        else cache.contents(lora.name, lora.stamp, lambda: read_header(lora.path))
-    )
-    companions = [
-        cache.said(file.name, file.stamp, lambda path=file.path: read_companion(path))  # type: ignore[misc]
-        for file in files.companions
-    ]
-    return entry_of(files, contents, *_notes(files.notes), (contents.said, *companions))
+    header = LoraHeader(problem=files.problem) if files.problem else cache.header(files.lora)
+    companions = [cache.metadata(file) for file in files.companions]
+    return entry_of(files, header, *_notes(files.notes), (header.said, *companions))
 
 
 def _notes_path(entry: LoraEntry) -> Path:

@@ -75,7 +75,7 @@ def parse_metadata(data: object) -> LoraMetadata:
     return LoraMetadata(
         title=_first_text(maps, _TITLES) or clean_text(model.get("name")),
         base=_base(maps),
-        phrase=_phrase(data),
+        phrase=split_at_commas(data.get("modelspec.trigger_phrase")) or split_at_commas(data.get("activation text")),
         choices=clean_words(word for each in maps for word in _listed(each)),
         guesses=_frequent_tags(data.get("ss_tag_frequency")),
         strength=_strength(data),
@@ -113,10 +113,6 @@ def usable_strength(value: object) -> float | None:
     except (ValueError, OverflowError):
         return None
     return number if math.isfinite(number) and 0.0 < abs(number) <= STRONGEST else None
-
-
-def _phrase(data: Mapping[Any, Any]) -> tuple[str, ...]:
-    return split_at_commas(data.get("modelspec.trigger_phrase")) or split_at_commas(data.get("activation text"))
 
 
 def _listed(data: Mapping[Any, Any]) -> Iterator[object]:

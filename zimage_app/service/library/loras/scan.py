@@ -14,12 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zimage_app.domain.text import Text
-from zimage_app.service.library.loras.cache import Stamp
 from zimage_app.service.library.loras.metadata import COMPANIONS
 from zimage_app.service.library.loras.sidecar import SIDECAR
 
 SUFFIX = ".safetensors"
 _PICTURES = tuple(f"{middle}{ending}" for middle in ("", ".preview") for ending in (".png", ".jpg", ".jpeg", ".webp"))
+
+
+Stamp = tuple[int, int]
+"""(size in bytes, modification time in ns); a file with another stamp has changed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,7 +148,8 @@ def _item(
     request = parse_request(data)
     plan = options.plan(request if own else _seeded(request, index, options))
     rule = "" if own else f"{options.seed_mode} {options.settings.get('seed')}"
-    digest = _hash(rule, options.made_with, json.dumps(data, sort_keys=True))
+    facts = "\n".join((rule, options.made_with, json.dumps(data, sort_keys=True)))
+    digest = hashlib.sha256(facts.encode()).hexdigest()[:24]
     seen[digest] += 1
     name = _file_name(options.name, index=index, id=id_, seed=plan.request.seed)
     return BatchItem(index, id_, f"{digest}-{seen[digest]}", name, text, plan)
@@ -174,10 +175,6 @@ def _seeded(request: GenerationRequest, index: int, options: BatchOptions) -> Ge
         return request.model_copy(update={"seed": "random"})
     request = request.model_copy(update={"seed": options.seed})
     return with_turn(request, index - 1) if options.seed_mode == "count" else request
-
-
-def _hash(*facts: str) -> str:
-    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:24]
 
 
 def _data(values: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:

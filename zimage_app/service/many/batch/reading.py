@@ -221,7 +221,9 @@ def _json_entry_lines(text: str) -> list[int]:
     place: int | None = _skipped(text, 0)
     if text[_skipped(text, 0)] == "{":
         parts = iter(_json_places(text, _skipped(text, 0)))
-        place = next((value for key, value in zip(parts, parts, strict=True) if _is_tweets(text, key)), None)
+        place = next(
+            (value for key, value in zip(parts, parts, strict=True) if _JSON.raw_decode(text, key)[0] == "tweets"), None
+        )
     if place is None or text[place] != "[":
         return []
     lines, line, before = [], 1, 0
@@ -230,10 +232,6 @@ def _json_entry_lines(text: str) -> list[int]:
         lines.append(line)
         before = entry
     return lines
-
-
-def _is_tweets(text: str, key: int) -> bool:
-    return bool(_JSON.raw_decode(text, key)[0] == "tweets")
 
 
 def _json_places(text: str, place: int) -> Iterator[int]:

@@ -61,7 +61,9 @@ class ComfyRunner(RemoteRunner):
             with Listener(self._server, self._timeouts) as listener:
                 prompt = self._server.submit(nodes, listener.client)
                 self._sent = True
-                reports.loading(job, _waits(self._where))
+                place = self._where
+                waiting = Text(f"Waiting in the queue of the ComfyUI at {place}", f"正在 {place} 的 ComfyUI 队列中等待")
+                reports.loading(job, waiting)
                 run = ServerRun(plan, nodes, (*warnings, *_notes(plan)))
                 outcome = self._followed(prompt, run, listener, assignment, reports)
             self._end(outcome, run, assignment, reports)
@@ -165,7 +167,10 @@ class ComfyRunner(RemoteRunner):
         if outcome.lost:
             raise Unreachable("it no longer knows the job")
         if outcome.interrupted:
-            raise GenerationError(_stopped_there(self._where))
+            place = self._where
+            raise GenerationError(
+                Text(f"Stopped by somebody at the ComfyUI at {place}.", f"任务在 {place} 的 ComfyUI 上被人停止。")
+            )
         if outcome.fault:
             raise GenerationError(_failed(self._where, outcome.fault))
         picture = self._picture(outcome, run)
@@ -252,14 +257,6 @@ def _notes(plan: GenerationPlan) -> Iterator[Text]:
             "Pictures of single stages are not kept: ComfyUI does not give them.",
             "ComfyUI 不提供各阶段的图片，因此不会保留。",
         )
-
-
-def _waits(address: str) -> Text:
-    return Text(f"Waiting in the queue of the ComfyUI at {address}", f"正在 {address} 的 ComfyUI 队列中等待")
-
-
-def _stopped_there(address: str) -> Text:
-    return Text(f"Stopped by somebody at the ComfyUI at {address}.", f"任务在 {address} 的 ComfyUI 上被人停止。")
 
 
 def _failed(address: str, reason: str) -> Text:
