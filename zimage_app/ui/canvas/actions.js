@@ -31,8 +31,8 @@
     return svg;
   }
 
-  // The server's data on pictures, by id; each is requested once. In place of data that didn't come there is "missing",
-  // a sentence that says why, and "gone", whether the picture no longer exists.
+  // The server's data on pictures, by id; each is requested once. If a request failed, there is "missing", the error
+  // message, and "gone", whether the picture no longer exists, in place of the data.
   const MAX_CACHED = 200;
   const known = new Map();
 
@@ -58,7 +58,7 @@
     return known.get(id);
   };
 
-  // The saved stages of a picture, the last being the picture itself; fewer than two where none were saved.
+  // The saved stages of a picture, the last one is the picture itself; fewer than two if none were saved.
   studio.stageSources = (facts) =>
     facts.stages
       .map((stage, place) => ({ ...stage, label: `${stage.number} ${stage.name}`, last: place === facts.stages.length - 1 }))
@@ -80,7 +80,7 @@
     showToast();
   };
 
-  // Elements outside an open modal dialog can't be clicked; those in a dialog are gone when it closes.
+  // Elements outside an open modal dialog can't be clicked; those inside are removed when it closes.
   function showToast() {
     const dialog = document.querySelector("dialog[open]");
     (dialog || document.body).append(toast);
@@ -244,7 +244,7 @@
     return canvas.convertToBlob({ type: "image/png" });
   }
 
-  // The row. An action has either run or menu; a menu with a single entry runs it at once, one without any says why.
+  // The row. An action has either run or menu; a menu with one entry runs it at once, an empty one shows the reason.
 
   const PICTURE = [
     { name: "save", menu: saveMenu },

@@ -14,7 +14,7 @@ let job = { id: "", state: "idle", stages: [] };
 let strip = [];
 let sent = ""; // the strip that the server sent last, as JSON
 let received = 0; // time of the newest snapshot, from which the clock runs on
-let followed = 0; // time of the newest snapshot, or since when this tab follows the run again
+let followed = 0; // time of the newest snapshot, or when this tab began to follow the run again
 let selection = null; // {picture, stage} that the user has selected; either may be missing
 let facts = null; // of the shown picture
 let lost = false; // no snapshot of the run has come for SILENCE milliseconds
@@ -64,7 +64,7 @@ function shownStage(tiles) {
   const open = showsRun() && !job.picture;
   const newest = open ? job.current ?? 0 : tiles.length - 1;
   const whole = tiles.findLastIndex((tile) => tile.src && tile.seconds);
-  // Of a run that was stopped or failed, the last finished stage rather than the one that was running.
+  // For a stopped or failed run, show the last finished stage, not the one that was running.
   if (open && !busy(job.state) && whole >= 0) return whole;
   for (let index = newest; index >= 0; index -= 1) if (tiles[index]?.src) return index;
   return -1;
@@ -180,7 +180,7 @@ const detailed = () => localStorage.getItem(DETAILS) === "open";
 
 function toggleDetails() {
   localStorage.setItem(DETAILS, detailed() ? "" : "open");
-  if (facts?.missing) facts = null; // opening them asks again
+  if (facts?.missing) facts = null; // opening the settings requests them again
   draw();
   if (detailed() && innerWidth <= 860) find(".facts").scrollIntoView({ block: "nearest" });
   return detailed();
@@ -432,7 +432,7 @@ function applyValue() {
   const first = !received;
   job = value.job;
   if (first && job.lost) job = { id: "", state: "idle", stages: [] };
-  // Each snapshot repeats the strip as it was when the run began; it must not bring back what was deleted since.
+  // Each snapshot repeats the strip from the run's start; pictures deleted since must not return.
   const sending = JSON.stringify(value.strip);
   if (value.strip && sending !== sent) [strip, sent] = [value.strip, sending];
   received = followed = performance.now();
@@ -442,7 +442,7 @@ function applyValue() {
   root.dataset.ready = "";
   const begun = job.id !== before.id;
   if (first) restoreSelection();
-  // A selected picture stays selected. A selected stage doesn't: it is of the earlier run, or its run has a result now.
+  // A selected picture stays selected. A selected stage doesn't: it belongs to an earlier run, or its run has ended.
   else if (!selection?.picture && (begun || (busy(before.state) && !busy(job.state)))) select({});
   if (begun && busy(job.state)) showOnPhone();
   if (job.state !== before.state) {

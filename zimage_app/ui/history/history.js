@@ -15,12 +15,12 @@ let current = ""; // id of the picture with the keyboard focus
 let lastPicked = "";
 let failed = false; // the last request
 let reading = false; // the server is still reading the folder
-const readingMs = 700; // milliseconds between two requests meanwhile
+const readingMs = 700; // milliseconds between two requests while it does
 let undoable = []; // ids of the last deletion
 const selected = new Map();
 const isOpen = () => document.querySelector("#right")?.dataset.view === "history";
 
-// Talking to the server
+// Requests to the server
 
 function query() {
   const values = new URLSearchParams({ page: wanted.page });
@@ -128,8 +128,8 @@ async function changePage(pagesOn) {
   return items;
 }
 
-// For the viewer, whose list is as old as its first picture: the pictures with the index of the one before or after a
-// picture; null where there is none. What was deleted meanwhile has moved pictures from the next page to this one.
+// For the viewer, whose list may be outdated: the pictures, with the index of the one before or after a picture; null
+// if there is none. Deletions may have moved pictures from the next page to this one.
 async function pictureBeside(id, pagesOn) {
   await load();
   const at = items.findIndex((item) => item.id === id);

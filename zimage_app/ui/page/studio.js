@@ -78,10 +78,10 @@ window.studio.debounce = (act, milliseconds) => {
   };
 };
 
-// Redraws what root holds, once nothing in it is pressed: where a button is replaced before its release, its click is
-// lost.
+// Redraws the contents of root once nothing in it is pressed: a button that is replaced before its release gets no
+// click.
 const redraws = new WeakMap(); // root: timer
-const releaseMs = 50; // milliseconds between two looks
+const releaseMs = 50; // milliseconds between two checks
 
 window.studio.whenReleased = (root, draw) => {
   clearTimeout(redraws.get(root));
@@ -91,8 +91,8 @@ window.studio.whenReleased = (root, draw) => {
 
 window.studio.say = (key, values = {}) => window.studio.words[key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
 
-// The settings of this tab, which come back after a reload, also where another tab has saved its own meanwhile. Settings
-// that are longer than the server takes (web/json_bodies.py) couldn't be restored, so they are not saved.
+// This tab's settings, which are restored after a reload even if another tab has saved its own since. Settings longer
+// than the server accepts (web/json_bodies.py) couldn't be restored, so they are not saved.
 const SETTINGS = "studio-settings"; // sessionStorage
 const MAX_SAVED_BYTES = 256 * 2 ** 10; // bytes
 
@@ -134,7 +134,7 @@ window.studio.copy = async (text, button) => {
   setTimeout(() => (button.textContent = button.dataset.says), 1500);
 };
 
-// The sentence of a failed answer, or of one that didn't come: JSON with "error" (Gradio's own: "detail"), or a text.
+// The error message of a failed response: of JSON with "error" (Gradio: "detail"), or plain text; one for no response.
 window.studio.reason = async (answer) => {
   const text = (await answer?.text().catch(() => "")) || window.studio.say("history_unreachable");
   try {
@@ -145,9 +145,9 @@ window.studio.reason = async (answer) => {
   }
 };
 
-// Handles what the server refuses before any handler runs (web/refusal.py). A login ends with the app, so the page is
-// loaded anew, which asks for it. Refused calls of handlers are shown here, because Gradio only logs them; the sentence
-// of a refused script function becomes its answer, which Gradio would drop.
+// Handles requests that the server refuses before any handler runs (web/refusal.py). A login ends with the app; then the
+// page is reloaded, which shows the login. Refused calls of handlers are shown here, because Gradio only logs them. The
+// message of a refused script function becomes its result, because Gradio would drop it.
 const send = window.fetch;
 window.fetch = async (...call) => {
   const answer = await send(...call);
@@ -161,18 +161,18 @@ window.fetch = async (...call) => {
   return answer;
 };
 
-// Keeps what submits pictures or changes fields in order: the browser uses several connections, on which a later request
-// may overtake an earlier one. Each request is sent after the answer to the one before it. Gradio doesn't report every
-// failed request, so the wait ends after maxTurnMs.
+// Sends requests that submit pictures or change fields one at a time: over several connections, a later request could
+// arrive before an earlier one. Each is sent after the response to the previous one. Gradio doesn't report every failed
+// request, so the wait ends after maxTurnMs.
 const turns = [];
 const maxTurnMs = 10000; // milliseconds
-let fields = []; // values of all fields, as reported last
+let fields = []; // values of all fields, as Gradio reported them last
 let refusals = 0;
 
 document.addEventListener("studio:settings", ({ detail }) => (fields = Object.values(detail)));
 document.addEventListener("studio:refused", () => (refusals += 1));
 
-// Returns whether fields have changed meanwhile, because an earlier turn was about to change them.
+// Returns whether fields have changed during the wait, by the earlier requests.
 async function wait(changes) {
   const before = turns.at(-1);
   const changed = turns.some((turn) => turn.changes);
@@ -191,9 +191,9 @@ window.studio.waitForTurn = async (changes, values) => {
   return (await wait(changes)) && others >= 0 ? [...values.slice(0, others), ...fields] : values;
 };
 
-// For handlers that make a picture of the fields. On studio:press scripts commit what is only typed so far. When a change
-// that the press waited for is refused, the picture isn't made: Gradio drops a trigger whose script throws, and goes on
-// as after a failure, which ends the turn.
+// For handlers that make a picture from the fields. On studio:press scripts commit what is still being typed. If a
+// change that this waited for is refused, no picture is made: when this script throws, Gradio drops the trigger, and
+// continues as after a failure, which ends the turn.
 window.studio.waitForGenerateTurn = async (changes, values) => {
   document.dispatchEvent(new CustomEvent("studio:press"));
   const before = turns.some((turn) => turn.changes) ? refusals : Infinity;
@@ -202,8 +202,8 @@ window.studio.waitForGenerateTurn = async (changes, values) => {
   return taken;
 };
 
-// Runs what triggers a handler that changes fields, with data that depends on them. Gradio would drop a trigger while the
-// same handler works. Where nothing was to be triggered, act returns false.
+// Calls act, which triggers a handler that changes fields, once it is its turn; Gradio would drop a trigger while the
+// same handler is running. act returns false if it triggered nothing.
 window.studio.queueChange = async (act) => {
   await wait(true);
   if (act() === false) window.studio.endTurn();
