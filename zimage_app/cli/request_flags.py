@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from zimage_app.cli.assignments import assign
+from zimage_app.cli.assignments import add_set_flag, assign
 from zimage_app.cli.folders import add_model_folder_flags, config_of
 from zimage_app.cli.imports import with_local_names
 from zimage_app.cli.lora_flags import full_lora_name, lora_use
@@ -91,14 +91,7 @@ def add_setting_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preset", metavar="NAME", help="settings to begin with; flags count for more (see presets)")
     _add_noise_and_size_flags(parser)
     _add_word_flags(parser)
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        dest="settings",
-        help="any setting by its path, as in stages.1.denoise=0.6; stages count from 0; may be repeated",
-    )
+    add_set_flag(parser, "any setting by its path, as in stages.1.denoise=0.6; stages count from 0; may be repeated")
     parser.add_argument("--single-stage", action="store_true", help="straight to the final size, without the stages")
     add_location_flags(parser)
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from zimage_app.cli.assignments import assign
+from zimage_app.cli.assignments import add_set_flag, assign
 from zimage_app.cli.folders import add_alone_flag, config_of
 from zimage_app.cli.generate import make_pictures
 from zimage_app.cli.imports import with_local_names
@@ -51,14 +51,7 @@ def add_upscale_command(commands: Any) -> None:
     parser.add_argument("--negative", help="what to keep out")
     parser.add_argument("--seed", help="a whole number (default: the picture's own)")
     parser.add_argument("--model", help="model by name, or a folder (default: the picture's own)")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        dest="settings",
-        help="any other setting by its path, as in stages.0.cfg=1.5; may be repeated",
-    )
+    add_set_flag(parser, "any other setting by its path, as in stages.0.cfg=1.5; may be repeated")
     add_location_flags(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the path")
     add_alone_flag(parser)
