@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from zimage_app.service.setup.settings import Settings, settle, strange_variables, variable_of
+from zimage_app.service.setup.settings import Settings, load_settings, unknown_variables, variable_of
 
 ROOT = Path(__file__).parents[1]
 PYTHON = """#!/bin/sh
@@ -131,7 +131,7 @@ def test_a_build_that_cant_be_had_is_told_and_nothing_installed(checkout: Path, 
 def test_variables_and_flags_are_settings_of_the_app(name: str) -> None:
     text = text_of(name)
     named = set(re.findall(r"\bZIMAGE_[A-Z_]+\b", text)) - VARIABLES_OF_THE_SCRIPTS
-    assert strange_variables(dict.fromkeys(named - {"ZIMAGE_API_KEY", "ZIMAGE_AUTH"}, "")) == []
+    assert unknown_variables(dict.fromkeys(named - {"ZIMAGE_API_KEY", "ZIMAGE_AUTH"}, "")) == []
     flags = re.findall(r"--[\w-]+", " ".join(re.findall(r"app\.py(.*)", text)))
     assert {variable_of(flag.removeprefix("--").replace("-", "_")) for flag in flags} <= {
         variable_of(field) for field in Settings.model_fields
@@ -141,7 +141,7 @@ def test_variables_and_flags_are_settings_of_the_app(name: str) -> None:
 def test_the_composition_is_one_app_and_a_proxy_that_asks_for_its_files() -> None:
     composed = yaml.safe_load(text_of("compose.yaml"))
     app, proxy = composed["services"]["app"], composed["services"]["proxy"]
-    settings = settle({}, {name: str(value) for name, value in app["environment"].items()})
+    settings = load_settings({}, {name: str(value) for name, value in app["environment"].items()})
     assert f"location {settings.root_path} " in text_of("deploy/nginx.conf")
     assert f"FROM base AS {app['build']['target'].partition(':-')[2].rstrip('}')}\n" in text_of("Dockerfile")
     assert (ROOT / proxy["volumes"][0].partition(":")[0]).is_file()

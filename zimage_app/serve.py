@@ -23,13 +23,13 @@ from zimage_app.cli.flag_errors import flag_error
 from zimage_app.domain.errors import StudioError
 from zimage_app.domain.text import Language, Text, visible
 from zimage_app.rest.app import rest_routes
-from zimage_app.service.diagnostics.housekeeping import begin_tidying
+from zimage_app.service.diagnostics.housekeeping import start_cleanup
 from zimage_app.service.diagnostics.logs import LogSettings, start_logging
 from zimage_app.service.library.first_fetch import fetch_first
 from zimage_app.service.setup.config import ROOT
 from zimage_app.service.setup.network import DEFAULT_PORT, address_of, choose_port
-from zimage_app.service.setup.settings import Settings, add_flags, settle, strange_variables
-from zimage_app.service.setup.space import begin_borrowing, on_space, on_zero_gpu
+from zimage_app.service.setup.settings import Settings, add_flags, load_settings, unknown_variables
+from zimage_app.service.setup.space import import_spaces, on_space, on_zero_gpu
 from zimage_app.service.studio import Studio
 from zimage_app.ui.launch import start
 from zimage_app.ui.server.api import require_mcp
@@ -45,7 +45,7 @@ _NO_LINK = Text(
 )
 
 
-class _Parser(argparse.ArgumentParser):
+class _AppParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Exit with one sentence instead of the usage."""
         said = flag_error(message)
@@ -59,9 +59,9 @@ def parse_arguments(arguments: Sequence[str] | None) -> Settings:
     Raises:
         StudioError: a setting is out of bounds; names it, where it was given, and what is allowed.
     """
-    parser = _Parser(prog=_program(), description="Z-Image Progressive Studio: the page.")
+    parser = _AppParser(prog=_program(), description="Z-Image Progressive Studio: the page.")
     add_flags(parser)
-    return settle(vars(parser.parse_args(arguments)), os.environ)
+    return load_settings(vars(parser.parse_args(arguments)), os.environ)
 
 
 def _program() -> str:
@@ -82,22 +82,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
         port = choose_port(settings.host, settings.port)
         start_logging(LogSettings(settings.outputs, settings.log_level, settings.log_json))
         if settings.home != ROOT:
-            _tell(Text(f"Your folder: {settings.home}", f"数据目录：{settings.home}"), language)
-        for text in strange_variables(os.environ):
-            _tell(text, language)
+            _notify(Text(f"Your folder: {settings.home}", f"数据目录：{settings.home}"), language)
+        for text in unknown_variables(os.environ):
+            _notify(text, language)
         if settings.fetch:
-            fetch_first(settings.config, lambda text: _tell(text, language))
+            fetch_first(settings.config, lambda text: _notify(text, language))
         borrowed = on_zero_gpu(os.environ)
         if borrowed:
-            begin_borrowing()
+            import_spaces()
         studio = Studio(replace(settings.config, borrowed_gpu=borrowed))
         if borrowed:
             studio.prepare()
         studio.start()
     except StudioError as error:
-        _tell(error.text, language)
+        _notify(error.text, language)
         raise SystemExit(2) from error
-    begin_tidying(settings.config)
+    start_cleanup(settings.config)
     with _ending_on_signals():
         try:
             with private_folder():
@@ -106,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             studio.close()
 
 
-class _Ended(BaseException):
+class _Terminated(BaseException):
     """SIGTERM or SIGHUP arrived."""
 
 
@@ -114,13 +114,13 @@ class _Ended(BaseException):
 def _ending_on_signals() -> Iterator[None]:
     """End the program on SIGTERM, or when its terminal is closed, as on Ctrl+C: the running job goes back to the queue.
 
-    Contexts inside are closed. The interpreter's own teardown is skipped: freeing a page and a model object by object
-    takes seconds, which the system may not grant.
+    Contexts inside are closed. The interpreter's own teardown is skipped: freeing all objects of a page and a model
+    takes seconds, and the system may kill the process before.
     """
 
     def end(number: int, frame: object) -> NoReturn:
         del number, frame
-        raise _Ended
+        raise _Terminated
 
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, end)
@@ -128,15 +128,15 @@ def _ending_on_signals() -> Iterator[None]:
             signal.signal(signal.SIGHUP, end)
     try:
         yield
-    except _Ended:
+    except _Terminated:
         atexit._run_exitfuncs()
         for stream in (sys.stdout, sys.stderr):
-            with suppress(OSError):  # the terminal is gone
+            with suppress(OSError):  # the terminal was closed
                 stream.flush()
         os._exit(0)
 
 
-def _tell(text: Text, language: Language) -> None:
+def _notify(text: Text, language: Language) -> None:
     sys.stderr.write(f"{visible(text.to(language))}\n")
     sys.stderr.flush()
 
@@ -145,13 +145,13 @@ def _serve(studio: Studio, settings: Settings, port: int, config: MiddlewareConf
     share = settings.share and not on_space(os.environ)  # a Space has a public address already
     network: dict[str, Any] = {"server_name": settings.host, "server_port": port, "share": share}
     page = open_page(studio, settings.lang, config, mcp=settings.mcp, **network)
-    gc.freeze()  # what is here now stays; later collections need not look at it
+    gc.freeze()  # these objects live until the end; exclude them from later garbage collections
     gc.enable()
     if page.share_url:
         config.hosts.add(urlsplit(page.share_url).hostname or "")
     elif share:
-        _tell(_NO_LINK, _terminal_language(settings.lang))
-    # By name, programs on Windows would try IPv6 first, for two seconds.
+        _notify(_NO_LINK, _terminal_language(settings.lang))
+    # With the name localhost, programs on Windows would first try IPv6 for two seconds.
     studio.announce(address_of(settings.host, port, "127.0.0.1"), config.credentials.local_key)
     public = f", {page.share_url}" if page.share_url else ""
     if settings.port is None and port != DEFAULT_PORT and "GRADIO_SERVER_PORT" not in os.environ:
@@ -170,7 +170,7 @@ def open_page(studio: Studio, default_language: LanguageChoice, config: Middlewa
     with redirect_stdout(io.StringIO()) if network.get("share") else nullcontext():
         routes = rest_routes(studio, default_language, config.prefix)
         page = start(studio, default_language, routes=routes, config=config, **network)
-    # With share on, Gradio's page loads a script from a foreign host; the tunnel works without it too.
+    # With ``share``, Gradio's page would load a script from another host; the tunnel works without it.
     page.share = False
     return page
 

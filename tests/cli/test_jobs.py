@@ -16,7 +16,7 @@ from zimage_app.cli.app_client import _lines
 from zimage_app.cli.main import main
 from zimage_app.service.jobs.state import JobEvent
 from zimage_app.service.jobs.store import Job, JobStore
-from zimage_app.service.rules.limits import HOME
+from zimage_app.service.rules.limits import PRIVATE_LIMITS
 from zimage_app.service.setup.config import StudioConfig
 
 
@@ -26,7 +26,9 @@ def outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("LC_ALL", "C")
     with closing(JobStore(StudioConfig(outputs=tmp_path).state)) as store:
         for name, owner in (("a0", "a"), ("a1", "a"), ("b0", "b")):
-            store.add(Job(name, owner, "demo", json.dumps({"prompt": f"[red] 船\n{name}"}), 1.0, group=owner), HOME)
+            store.add(
+                Job(name, owner, "demo", json.dumps({"prompt": f"[red] 船\n{name}"}), 1.0, group=owner), PRIVATE_LIMITS
+            )
     return tmp_path
 
 

@@ -27,7 +27,7 @@ from zimage_app.service.library.negatives import NegativeLibrary
 from zimage_app.service.library.presets import PresetLibrary
 from zimage_app.service.library.wildcards import WildcardLibrary
 from zimage_app.service.setup.config import ROOT
-from zimage_app.service.setup.settings import settle, tellable
+from zimage_app.service.setup.settings import load_settings, without_secrets
 
 _SCALARS = (
     "a", "1", "-1", "1.5", "1e999", ".inf", "-.INF", ".nan", "~", "null", "true", "yes", "off", "''", '""', "'a b'",
@@ -109,8 +109,8 @@ class Documents:
         label, path = self._document("settings", "studio.yaml", chance)
 
         def read() -> None:
-            settings = settle({"config": str(path)}, {})
-            json.dumps(tellable(settings), ensure_ascii=False).encode()
+            settings = load_settings({"config": str(path)}, {})
+            json.dumps(without_secrets(settings), ensure_ascii=False).encode()
             assert settings.config.outputs
 
         return label, read

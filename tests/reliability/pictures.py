@@ -26,7 +26,7 @@ from zimage_app.domain.request import parse_request
 from zimage_app.domain.settings.start_picture import StartPicture
 from zimage_app.service.generation.start_pictures import PictureInputs
 from zimage_app.service.imports import read_file
-from zimage_app.service.pictures.gallery import TEXT_KEY, Gallery, read_head
+from zimage_app.service.pictures.gallery import TEXT_KEY, Gallery, read_metadata
 from zimage_app.service.pictures.history import History
 
 _DATA = Path(__file__).parents[1] / "data" / "imports"
@@ -106,7 +106,7 @@ class Pictures:
     def _start_from(self, path: Path) -> None:
         """The file as a picture to start from."""
         try:
-            kept = self._inputs.keep_file(path)
+            kept = self._inputs.save_file(path)
         except ImportedFileError as error:
             sound(error.text)
             return
@@ -218,7 +218,7 @@ class Pictures:
 def _read(path: Path) -> None:
     """Both ways in which the app reads such files; what the second one refuses is no concern of the first."""
     try:
-        head = read_head(path)
+        head = read_metadata(path)
         parse_request(head.record.request.model_dump(mode="json"))
         head.owner.encode()
     except StorageError as error:

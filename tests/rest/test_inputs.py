@@ -17,7 +17,7 @@ from starlette.testclient import TestClient
 from tests.loops import run_async
 from tests.ui.doubles import QuickPageStudio, finish
 from zimage_app.rest.app import rest_routes
-from zimage_app.service.pictures.decoding import Decoded, Wanted
+from zimage_app.service.pictures.decoding import Decoded, DecodeOptions
 
 
 def test_a_picture_is_handed_in_and_started_from(client: TestClient, studio: QuickPageStudio) -> None:
@@ -77,7 +77,7 @@ def test_others_are_answered_while_masks_are_read(studio: QuickPageStudio, monke
     picture, go, begun = kept(Image.new("RGB", (8, 8))), threading.Event(), threading.Semaphore(0)
     statuses: Counter[int] = Counter()
 
-    def slow(data: bytes, wanted: Wanted) -> Decoded:
+    def slow(data: bytes, wanted: DecodeOptions) -> Decoded:
         assert wanted.mask, data
         begun.release()
         go.wait(60)

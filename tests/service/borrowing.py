@@ -61,10 +61,10 @@ def device_api() -> Iterator[None]:
 
 def begin_without_cuda() -> None:
     """Initialize as a Space does, but hide torch from ``spaces``, which would patch it to emulate a GPU."""
-    from zimage_app.service.setup.space import begin_borrowing
+    from zimage_app.service.setup.space import import_spaces
 
     sys.modules["torch"] = None  # type: ignore[assignment]
-    begin_borrowing()
+    import_spaces()
     del sys.modules["torch"]
 
 

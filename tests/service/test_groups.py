@@ -18,7 +18,7 @@ from tests.service.quick import MODEL, PATIENCE, QuickStudio, plan_of, quick_req
 from zimage_app.domain.errors import GenerationError, StorageError
 from zimage_app.domain.text import Text
 from zimage_app.service import groups as module
-from zimage_app.service.group_orders import Entries, Requester, plan_batch, start
+from zimage_app.service.group_orders import BatchInput, Requester, plan_batch, start
 from zimage_app.service.groups import GroupItem, GroupRecord, Groups, GroupView, Kind, new_group_id
 from zimage_app.service.jobs.state import JobState
 from zimage_app.service.jobs.view import JobView
@@ -142,7 +142,7 @@ def test_jobs_without_a_group_are_cancelled_whatever_the_reason(
         studio.start()
         studio.pause_queue(True)
         requester = Requester("", MODEL)
-        many = plan_batch(studio, Entries("t", batch_of(["a", "b"]), {}, 1), requester)
+        many = plan_batch(studio, BatchInput("t", batch_of(["a", "b"]), {}, 1), requester)
 
         def fail(_: GroupRecord) -> None:
             raise ValueError("not foreseen")
@@ -156,7 +156,7 @@ def test_jobs_without_a_group_are_cancelled_whatever_the_reason(
 def test_groups_of_others_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with closing(QuickStudio(tmp_path)) as studio:
         for owner in "aab":
-            many = plan_batch(studio, Entries("", batch_of(["a boat"]), {}, 1), Requester(owner * 32, MODEL))
+            many = plan_batch(studio, BatchInput("", batch_of(["a boat"]), {}, 1), Requester(owner * 32, MODEL))
             start(studio, many, Requester(owner * 32, MODEL))
         reads: list[Path] = []
         read = module._read

@@ -23,7 +23,7 @@ from zimage_app.models.load.memory_plan import plan_memory
 from zimage_app.models.weights.placement import MemoryPlan
 from zimage_app.service.jobs.view import JobView
 from zimage_app.service.pictures.gallery import read_record
-from zimage_app.service.rules.limits import HOME
+from zimage_app.service.rules.limits import PRIVATE_LIMITS
 from zimage_app.service.setup.config import StudioConfig
 from zimage_app.service.setup.runner_choice import RunnerChoice
 from zimage_app.service.studio import Studio
@@ -144,7 +144,7 @@ def test_a_picture_that_cannot_be_saved_is_held_until_it_can(
     assert finish(studio, job).state == "done"
     saved = studio.picture(view.picture.record.id)
     assert saved is not None
-    assert (saved.unsaved, saved.path.read_bytes()) == (None, held.read())
+    assert (saved.unsaved_png, saved.path.read_bytes()) == (None, held.read())
     assert studio.warnings() == ()
     kept = studio.view(job)
     assert kept is not None
@@ -162,7 +162,7 @@ def test_bad_orders_are_refused_at_the_door(studio: Studio, small_request: Gener
 
 
 def test_the_queue_has_an_end(models_dir: Path, small_request: GenerationRequest, tmp_path: Path) -> None:
-    limits = replace(HOME, waiting=3)
+    limits = replace(PRIVATE_LIMITS, waiting=3)
     studio = Studio(StudioConfig(models=models_dir, outputs=tmp_path, model="tiny", limits=limits))
     first = studio.submit(slow_request(), "tiny")
     while studio.wait(first, -1, 0.0).state == "waiting":

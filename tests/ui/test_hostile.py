@@ -20,7 +20,7 @@ from tests.ui.conftest import served
 from tests.ui.doubles import QuickPageStudio
 from zimage_app.domain.request import GenerationRequest, parse_request
 from zimage_app.service.setup.config import ROOT
-from zimage_app.web.json_bodies import MAX_JSON, excess
+from zimage_app.web.json_bodies import MAX_JSON, exceeded_bound
 
 FOREIGN = "http://127.0.0.1:{port}/asked"
 """Stands for a machine that only the app could reach."""
@@ -154,7 +154,7 @@ def tells_nothing(text: str, studio: Watched) -> None:
 def is_read(answer: httpx.Response) -> bool:
     """Whether what was asked is within the bounds of JSON."""
     asked = answer.request.content
-    return len(asked) <= MAX_JSON and excess(asked) is None
+    return len(asked) <= MAX_JSON and exceeded_bound(asked) is None
 
 
 def called(client: httpx.Client, order: dict[str, Any], *, queued: bool) -> str:

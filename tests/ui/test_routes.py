@@ -90,5 +90,5 @@ def test_a_picture_that_could_not_be_saved_is_served_all_the_same(tmp_path: Path
         client = TestClient(Starlette(routes=picture_routes(studio, "auto")))
         for address in (f"/pictures/{picture.record.id}.png?download", f"/pictures/{picture.record.id}.jpg"):
             answer = client.get(address)
-            assert answer.content == picture.unsaved
+            assert answer.content == picture.unsaved_png
             assert answer.headers["cache-control"] == "no-store"

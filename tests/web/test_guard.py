@@ -17,7 +17,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from zimage_app.service.setup.settings import Settings
 from zimage_app.web.credentials import Credentials
-from zimage_app.web.guard import MAX_BODY, MAX_FILE, TAKES_FILES, Gate, GuardMiddleware, is_odd, with_nonce
+from zimage_app.web.guard import MAX_BODY, MAX_FILE, TAKES_FILES, Gate, GuardMiddleware, is_ambiguous_path, with_nonce
 from zimage_app.web.hosts import Hosts
 from zimage_app.web.middleware import middleware_config
 
@@ -162,7 +162,7 @@ def test_a_browser_says_which_page_asks(site: str, mode: str, destination: str, 
     ],
 )
 def test_an_address_is_written_in_one_way(path: bytes) -> None:
-    assert is_odd(path)
+    assert is_ambiguous_path(path)
 
 
 USUAL = (b"/", b"/a/b", b"/api/x.y-z/", b"/x%20y", "/图".encode(), b"/%E5%9B%BE", b"/f=/tmp/a.png")
@@ -170,7 +170,7 @@ USUAL = (b"/", b"/a/b", b"/api/x.y-z/", b"/x%20y", "/图".encode(), b"/%E5%9B%BE
 
 @pytest.mark.parametrize("path", USUAL)
 def test_a_usual_address_is_none_of_these(path: bytes) -> None:
-    assert not is_odd(path)
+    assert not is_ambiguous_path(path)
 
 
 def test_an_odd_address_is_not_there() -> None:

@@ -13,12 +13,20 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from zimage_app.web.json_bodies import MAX_DEPTH, MAX_ELEMENTS, MAX_JSON, MAX_TEXT, PARSED, JsonMiddleware, excess
+from zimage_app.web.json_bodies import (
+    JSON_BODY,
+    MAX_DEPTH,
+    MAX_ELEMENTS,
+    MAX_JSON,
+    MAX_TEXT,
+    JsonMiddleware,
+    exceeded_bound,
+)
 
 
 async def _read(request: Request) -> JSONResponse:
     body = await request.body()
-    return JSONResponse({"bytes": len(body), "parsed": request.scope.get(PARSED)})
+    return JSONResponse({"bytes": len(body), "parsed": request.scope.get(JSON_BODY)})
 
 
 def client() -> TestClient:
@@ -42,7 +50,7 @@ def client() -> TestClient:
     ],
 )
 def test_too_much_is_refused(body: bytes) -> None:
-    assert excess(body) is not None
+    assert exceeded_bound(body) is not None
     assert client().post("/api/generate", content=body).status_code == 422
 
 
@@ -57,7 +65,7 @@ def test_too_much_is_refused(body: bytes) -> None:
     ],
 )
 def test_what_is_in_bounds_is_parsed_once_and_handed_on(body: bytes) -> None:
-    assert excess(body) is None
+    assert exceeded_bound(body) is None
     assert client().post("/x", content=body).json() == {"bytes": len(body), "parsed": json.loads(body)}
 
 
@@ -72,6 +80,6 @@ def test_what_is_no_json_is_left_to_who_wanted_it() -> None:
 def test_every_byte_is_looked_at_once(piece: bytes) -> None:
     """Patterns may take a time that grows with the square: here that would be hours."""
     begun = time.process_time()
-    excess(b'"' + piece * (MAX_JSON // len(piece)))
-    excess(piece * (MAX_JSON // len(piece)))
+    exceeded_bound(b'"' + piece * (MAX_JSON // len(piece)))
+    exceeded_bound(piece * (MAX_JSON // len(piece)))
     assert time.process_time() - begun < 10

@@ -10,7 +10,7 @@ from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 
 from zimage_app.domain.errors import RequestError
-from zimage_app.service.setup.settings import Settings, settle
+from zimage_app.service.setup.settings import Settings, load_settings
 from zimage_app.web.credentials import Credentials
 from zimage_app.web.hosts import Hosts
 from zimage_app.web.middleware import MiddlewareConfig, middleware_config
@@ -59,4 +59,4 @@ def test_the_path_is_one_setting_and_gradios_variable_does_as_well() -> None:
     )
     for wrong in ("studio", "//studio", "/a b", "https://example.com/studio"):
         with pytest.raises(RequestError, match="--root-path"):
-            settle({"root_path": wrong}, {})
+            load_settings({"root_path": wrong}, {})

@@ -20,7 +20,7 @@ from zimage_app.service.setup.settings import Settings
 from zimage_app.web.client import client_of, is_this_machine
 from zimage_app.web.credentials import Credentials
 from zimage_app.web.middleware import middleware_config
-from zimage_app.web.server import hold_new_connections, most_connections, server_config
+from zimage_app.web.server import hold_new_connections, max_connections, server_config
 
 
 async def _who(request: Request) -> PlainTextResponse:
@@ -105,7 +105,7 @@ def test_the_system_holds_new_connections_while_the_app_is_busy() -> None:
 def test_connections_stay_below_the_files_that_a_process_may_have() -> None:
     resource = pytest.importorskip("resource")
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    assert 0 < most_connections() < soft
+    assert 0 < max_connections() < soft
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def test_others_are_answered_however_much_slow_work_waits() -> None:
 
 
 def test_more_than_may_wait_are_told_to_come_again() -> None:
-    pool, go = Pool(places=1, most_waiting=1), threading.Event()
+    pool, go = Pool(places=1, max_waiting=1), threading.Event()
 
     async def crowd() -> None:
         async with anyio.create_task_group() as tasks:

@@ -1,4 +1,4 @@
-"""HTTP client by which this user's other programs call the running app of a folder."""
+"""HTTP client for this user's other programs, which call the running app of a folder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SECONDS = 60.0
 
 
 class AppClient:
-    """Calls ``/api`` of the running app. Its errors become StudioErrors with the app's own sentences."""
+    """Calls ``/api`` of the running app. Its errors are raised as StudioErrors with the app's messages."""
 
     def __init__(self, app: RunningApp) -> None:
         self.address = app.address
@@ -57,7 +57,7 @@ class AppClient:
                 for line in _lines(answer.iter_text()):
                     if line.startswith("data:"):
                         task = json.loads(line.removeprefix("data:"))
-                    if task is not None and line.startswith(("data:", ":")):  # a comment: nothing has changed
+                    if task is not None and line.startswith(("data:", ":")):  # sent while nothing changes
                         yield task
         except httpx.HTTPError as error:
             raise self._silent(error) from error
@@ -73,7 +73,7 @@ class AppClient:
 
 
 def _lines(pieces: Iterable[str]) -> Iterator[str]:
-    """Yield the lines that end. Only line feeds end them, unlike in httpx: a prompt may hold U+2028 and the like."""
+    """Yield complete lines. Only line feeds end a line, unlike in httpx, because prompts may contain U+2028."""
     begun = ""
     for piece in pieces:
         *lines, begun = (begun + piece).split("\n")

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 from typing import Any
 
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.setting_paths import plain_value, put
 from zimage_app.domain.text import Text
+
+
+def add_set_flag(parser: argparse.ArgumentParser, about: str) -> None:
+    """Add ``--set``; ``about`` is its help."""
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings", help=about)
 
 
 def assign(data: dict[str, Any], assignment: str) -> None:

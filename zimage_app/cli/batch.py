@@ -28,11 +28,11 @@ from rich.progress import (
 )
 
 from zimage_app.cli.folders import add_alone_flag, config_of
-from zimage_app.cli.hand_over import refuse_apps_own
-from zimage_app.cli.makers import AppMaker, LocalMaker, Maker, Moment, TakenOut
+from zimage_app.cli.hand_over import check_app_can_make
+from zimage_app.cli.makers import AppMaker, LocalMaker, MakeCallbacks, Maker, TaskCancelled
 from zimage_app.cli.presets import preset_of
-from zimage_app.cli.request_flags import add_setting_flags, meant_model, planner, settings_data
-from zimage_app.cli.terminal import BAD_INPUT, complain, tell
+from zimage_app.cli.request_flags import add_setting_flags, choose_model, planner, settings_data
+from zimage_app.cli.terminal import bad_input, notify
 from zimage_app.domain.errors import (
     GenerationError,
     LoraError,
@@ -49,11 +49,11 @@ from zimage_app.domain.text import Text
 from zimage_app.models.disk.file_lock import take
 from zimage_app.models.disk.regular_file import read_regular
 from zimage_app.models.find.model_source import ModelSource
-from zimage_app.service.generation.pace import Pace
+from zimage_app.service.generation.run_times import RunTimes
 from zimage_app.service.generation.start_pictures import inputs_of
 from zimage_app.service.jobs.folder_lock import running_app
 from zimage_app.service.library.loras import LoraLibrary
-from zimage_app.service.many.batch.item_files import count_replaced, file_of, left_of, save_item
+from zimage_app.service.many.batch.item_files import count_replaced, picture_path, save_item, unfinished_items
 from zimage_app.service.many.batch.items import NAME, BatchItem, BatchOptions, batch_items
 from zimage_app.service.many.batch.manifest import Manifest
 from zimage_app.service.many.batch.reading import read_batch
@@ -106,12 +106,10 @@ def make_batch(options: argparse.Namespace) -> int:
     config = config_of(options)
     if options.limit is not None and options.limit < 1:
         raise RequestError("--limit", Text(f"{options.limit}: must be at least 1", f"{options.limit}：至少为 1"))
-    manifest = Manifest.of(options.to or _usual_folder(config, options.file), ADVICE)
-    try:
+    manifest = Manifest.read(options.to or _usual_folder(config, options.file), ADVICE)
+    with bad_input(ModelError, LoraError):
         source, items = _items(options, config, manifest)
-    except (ModelError, LoraError) as error:
-        return complain(error, BAD_INPUT)
-    left = left_of(items, manifest)
+    left = unfinished_items(items, manifest)
     _say_counts(items, left, options.limit)
     left = left[: options.limit]
     say_replaced(left, manifest)
@@ -123,9 +121,9 @@ def make_batch(options: argparse.Namespace) -> int:
 
 
 def _usual_folder(config: StudioConfig, file: Path) -> Path:
-    """The folder named as the file, unless a file of the same name in another place has it; then one with a hash."""
+    """The folder with the file's name; with a hash added if a file of the same name elsewhere uses that folder."""
     usual = config.outputs / _FOLDER / file.stem
-    begun = Manifest.of(usual, ADVICE).file
+    begun = Manifest.read(usual, ADVICE).file
     path = file.resolve()
     if not begun or Path(begun).resolve() == path:
         return usual
@@ -136,14 +134,14 @@ def _usual_folder(config: StudioConfig, file: Path) -> Path:
 def make_items(
     items: list[BatchItem], options: argparse.Namespace, source: ModelSource, config: StudioConfig, manifest: Manifest
 ) -> int:
-    """Make pictures, by the running app where there is one; returns the exit status."""
+    """Make the pictures, in the running app if there is one; returns the exit status."""
     gallery = Gallery(config.outputs)
     with _locked(manifest.folder):
         app = None if options.alone else running_app(config.state)
         if app is None:
             return _run(items, LocalMaker(source, config, gallery), manifest, gallery)
-        refuse_apps_own(app, options, source, config)
-        tell(Text(f"Made by the app running at {app.address}.", f"由正在 {app.address} 运行的程序生成。"))
+        check_app_can_make(app, options, source, config)
+        notify(Text(f"Made by the app running at {app.address}.", f"由正在 {app.address} 运行的程序生成。"))
         group = f"{options.command} {manifest.folder.name}"[:_MAX_GROUP]
         return _run(items, AppMaker(app, source.card.name, group, gallery), manifest, gallery)
 
@@ -153,7 +151,7 @@ def _items(
 ) -> tuple[ModelSource, list[BatchItem]]:
     """The model, and the requested pictures in the order in which they are made."""
     preset = preset_of(options)
-    source = meant_model(config, options.model, preset)
+    source = choose_model(config, options.model, preset)
     settings = settings_data(options, source.card, preset)
     if options.negative_prompt_file:
         settings["negative"] = "，".join(filter(None, (settings["negative"], _negative(options.negative_prompt_file))))
@@ -172,9 +170,9 @@ def _items(
     asked = BatchOptions(settings, planned, seed, options.seed_mode, options.name, made_with)
     items, notes = batch_items(str(options.file), batch, asked)
     for note in notes:
-        tell(note)
+        notify(note)
     if options.dry_run and manifest.seed is None and not isinstance(given, int):
-        tell(Text("Without --seed the run draws its own seeds.", "未指定 --seed，实际运行时会另行抽取种子。"))
+        notify(Text("Without --seed the run draws its own seeds.", "未指定 --seed，实际运行时会另行抽取种子。"))
     elif manifest.seed is None and not options.dry_run:
         manifest.add("begun", seed=seed, file=str(options.file.resolve()), model=source.card.name)
     if options.shuffle:
@@ -202,7 +200,7 @@ def _first_stages(stages: object, count: int) -> list[Any]:
 def _say_counts(items: list[BatchItem], left: list[BatchItem], limit: int | None) -> None:
     done, now = len(items) - len(left), len(left[:limit])
     pictures = "picture" if len(items) == 1 else "pictures"
-    tell(
+    notify(
         Text(
             f"{len(items)} {pictures}: {done} done already, {now} to make now.",
             f"共 {len(items)} 张：已完成 {done} 张，本次生成 {now} 张。",
@@ -211,10 +209,10 @@ def _say_counts(items: list[BatchItem], left: list[BatchItem], limit: int | None
 
 
 def say_replaced(left: list[BatchItem], manifest: Manifest) -> None:
-    """Tell how many files of other settings will be replaced, if any."""
+    """Print how many files with other settings will be replaced, if any."""
     count = count_replaced(left, manifest)
     if count:
-        tell(
+        notify(
             Text(
                 f"Replaces files of the same names in {manifest.folder}: {count}; pictures stay in the history.",
                 f"将替换 {manifest.folder} 中的 {count} 个同名文件；图片仍保留在历史中。",
@@ -233,11 +231,11 @@ def show_items(items: list[BatchItem]) -> None:
 
 def _say_seconds(items: list[BatchItem], source: ModelSource, config: StudioConfig) -> None:
     """Print the estimated time of all pictures."""
-    timed = Pace(config.outputs).of(source.card.name)
+    timed = RunTimes(config.outputs).of(source.card.name)
     seconds = [meaning(item.plan, timed).seconds for item in items]
     known = [each for each in seconds if each is not None]
     whole = seconds_words(sum(known) if len(known) == len(items) else None)
-    tell(Text(f"All of it: {whole.en}.", f"合计：{whole.zh}。"))
+    notify(Text(f"All of it: {whole.en}.", f"合计：{whole.zh}。"))
 
 
 @contextmanager
@@ -281,22 +279,22 @@ def _run(items: list[BatchItem], maker: Maker, manifest: Manifest, gallery: Gall
         told: set[str] = set()
         for number, item in enumerate(items):
             bar.update(task, completed=number, name=item.name)
-            moment = Moment(partial(_advance, bar, task, number), stop.is_set, partial(_warn, bar, told))
+            callbacks = MakeCallbacks(partial(_advance, bar, task, number), stop.is_set, partial(_warn, bar, told))
             try:
-                saved = _made_before(item, manifest, gallery) or maker.make(item, manifest, moment)
+                saved = _made_before(item, manifest, gallery) or maker.make(item, manifest, callbacks)
             except (GenerationError, LoraError, RequestError) as error:
                 failed += 1
-                state: Literal["cancelled", "failed"] = "cancelled" if isinstance(error, TakenOut) else "failed"
+                state: Literal["cancelled", "failed"] = "cancelled" if isinstance(error, TaskCancelled) else "failed"
                 manifest.add_end(state, item.key, error.text, index=item.index, id=item.id)
-                tell(Text(f"{item.name}: {error.text.en}", f"{item.name}：{error.text.zh}"))
+                notify(Text(f"{item.name}: {error.text.en}", f"{item.name}：{error.text.zh}"))
                 continue
             if saved is None:
-                tell(Text("Stopped; run again to go on.", "已停止；再次运行即可继续。"))
+                notify(Text("Stopped; run again to go on.", "已停止；再次运行即可继续。"))
                 return INTERRUPTED
             sys.stdout.write(f"{_named(item, saved, manifest)}\n")
             sys.stdout.flush()
     if failed:
-        tell(Text(f"{failed} not made; run again to try them anew.", f"{failed} 张未生成；再次运行可重试。"))
+        notify(Text(f"{failed} not made; run again to try them anew.", f"{failed} 张未生成；再次运行可重试。"))
     return 1 if failed else 0
 
 
@@ -305,7 +303,7 @@ def _named(item: BatchItem, saved: SavedPicture, manifest: Manifest) -> Path:
     try:
         return save_item(item, saved, manifest)
     except OSError as error:
-        raise _unwritable(file_of(item, manifest), error) from error
+        raise _unwritable(picture_path(item, manifest), error) from error
 
 
 def _unwritable(path: Path, error: OSError) -> StorageError:
@@ -327,7 +325,7 @@ def _warn(bar: Progress, told: set[str], warning: str) -> None:
 
 
 def _made_before(item: BatchItem, manifest: Manifest, gallery: Gallery) -> SavedPicture | None:
-    """The item's picture where the batch was killed after saving it but before noting it as done."""
+    """The item's picture if the batch was killed after saving it but before recording it as done."""
     line = manifest.last.get(item.key)
     return gallery.find(str(line.get("picture"))) if line is not None and line["state"] == "saving" else None
 
@@ -341,7 +339,7 @@ def _stopping(stop: threading.Event) -> Iterator[None]:
         if stop.is_set():
             raise KeyboardInterrupt
         stop.set()
-        tell(Text("Stopping after this step; once more to end at once.", "将在当前步结束后停止；再按一次立即退出。"))
+        notify(Text("Stopping after this step; once more to end at once.", "将在当前步结束后停止；再按一次立即退出。"))
 
     if threading.current_thread() is not threading.main_thread():
         yield

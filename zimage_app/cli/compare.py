@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from zimage_app.cli.folders import add_alone_flag
 from zimage_app.cli.request_flags import add_setting_flags
-from zimage_app.cli.terminal import BAD_INPUT, complain, tell
+from zimage_app.cli.terminal import bad_input, notify
 from zimage_app.cli.two_settings import pictures_of
 from zimage_app.domain.errors import LoraError, ModelError, StorageError
 from zimage_app.domain.text import Text
@@ -53,14 +53,12 @@ def compare(options: argparse.Namespace) -> int:
 
     metric = perceptual_distance()
     if isinstance(metric, Text):
-        tell(metric)
-    try:
+        notify(metric)
+    with bad_input(StorageError, ModelError, LoraError):
         pair = (options.first, options.second)
         first, second = pair if _are_pictures(*pair) and not options.make else pictures_of(options)
         found = distances(first, second, None if isinstance(metric, Text) else metric)
         report = write_report(options.report, found) if options.report else None
-    except (StorageError, ModelError, LoraError) as error:
-        return complain(error, BAD_INPUT)
     if options.json:
         rows = [asdict(each) | {"first": str(each.first), "second": str(each.second)} for each in found]
         finite = [row | {"psnr": None if math.isinf(row["psnr"]) else row["psnr"]} for row in rows]
@@ -68,7 +66,7 @@ def compare(options: argparse.Namespace) -> int:
     else:
         sys.stdout.write("".join(f"{line}\n" for line in _lines(found)))
     if report:
-        tell(Text(f"The report is {report}.", f"报告位于 {report}。"))
+        notify(Text(f"The report is {report}.", f"报告位于 {report}。"))
     return 0
 
 

@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.text import Text as RichText
 
 from zimage_app.cli.app_client import AppClient
-from zimage_app.cli.folders import add_place_flags, config_of
+from zimage_app.cli.folders import add_model_folder_flags, config_of
 from zimage_app.cli.output import print_json
-from zimage_app.cli.terminal import language, tell
+from zimage_app.cli.terminal import language, notify
 from zimage_app.domain.errors import StudioError
 from zimage_app.domain.text import Text
 from zimage_app.service.diagnostics.doctor import Finding, Level, examine
@@ -41,7 +41,7 @@ def add_doctor_command(commands: Any) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
     parser.add_argument("--outputs", type=Path, metavar="DIR", help="where pictures are kept (default: outputs/)")
     parser.add_argument("--loras", type=Path, metavar="DIR", help="where LoRAs lie (default: loras/)")
-    add_place_flags(parser)
+    add_model_folder_flags(parser)
 
 
 def show_findings(options: argparse.Namespace) -> int:
@@ -59,9 +59,9 @@ def show_findings(options: argparse.Namespace) -> int:
         print_json(data)
     elif wrong:
         problems = "problem" if wrong == 1 else "problems"
-        tell(Text(f"{wrong} {problems} to fix (lines marked ✗).", f"有 {wrong} 处需要处理：见标有 ✗ 的各行。"))
+        notify(Text(f"{wrong} {problems} to fix (lines marked ✗).", f"有 {wrong} 处需要处理：见标有 ✗ 的各行。"))
     else:
-        tell(Text("Nothing is in the way of making pictures.", "一切就绪，可以生成图片。"))
+        notify(Text("Nothing is in the way of making pictures.", "一切就绪，可以生成图片。"))
     return 1 if wrong else 0
 
 

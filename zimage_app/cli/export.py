@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from zimage_app.cli.request_flags import add_request_flags, settled
-from zimage_app.cli.terminal import BAD_INPUT, complain, tell
+from zimage_app.cli.request_flags import add_request_flags, resolve_command
+from zimage_app.cli.terminal import bad_input, notify
 from zimage_app.domain.errors import LoraError, ModelError, RequestError, system_reason
 from zimage_app.domain.text import Text
 from zimage_app.service.exports.comfy import FORMS, exported
@@ -36,17 +36,15 @@ def add_export_command(commands: Any) -> None:
 
 
 def export(options: argparse.Namespace) -> int:
-    """``export``: the workflow as JSON; what to know of it is said beside it."""
+    """``export``: print or write the workflow as JSON; notes on it go to stderr."""
     if options.count != 1:
         raise RequestError("--count", Text("a workflow makes one picture", "一个工作流只生成一张图片"))
-    try:
-        asked = settled(options)
+    with bad_input(ModelError, LoraError):
+        asked = resolve_command(options)
         names = file_names(asked.source, asked.loras, asked.plan.request)
-    except (ModelError, LoraError) as error:
-        return complain(error, BAD_INPUT)
     workflow, notes = exported(asked.plan, asked.source.card.name, names, options.form)
     for text in (*asked.plan.warnings, *notes):
-        tell(text)
+        notify(text)
     _write(options.to, json.dumps(workflow, ensure_ascii=False, indent=1) + "\n")
     return 0
 

@@ -1,4 +1,4 @@
-"""Argparse's error messages, which it has in English only, in the app's languages."""
+"""Translates argparse's error messages, which are in English only."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CHINESE = {
     r"expected at least one argument$": r"至少需要一个值",
     r"expected (\d+) arguments?$": r"需要 \1 个值",
 }
-"""Patterns of its messages, and their Chinese. Other messages stay English."""
+"""Patterns of its messages, and their Chinese translation. Other messages stay English."""
 
 
 def flag_error(message: str) -> Text:

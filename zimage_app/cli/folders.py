@@ -1,4 +1,4 @@
-"""The folders of a command, from its flags and, as for the app, from studio.yaml and the environment."""
+"""The folders that a command uses, from its flags, the environment and studio.yaml, as for the app."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.text import Text
 from zimage_app.service.setup.config import StudioConfig
-from zimage_app.service.setup.settings import flag_of, settle
+from zimage_app.service.setup.settings import flag_of, load_settings
 
 _FLAGS = ("outputs", "loras", "models_dir", "comfyui", "offline", "device")
 """The app's settings that commands have flags for."""
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
 
-def add_place_flags(parser: argparse.ArgumentParser, default: object = None) -> None:
+def add_model_folder_flags(parser: argparse.ArgumentParser, default: object = None) -> None:
     """Add ``--models-dir`` and ``--comfyui``, the folders of models."""
     parser.add_argument("--models-dir", type=Path, default=default, metavar="DIR", help="default: models/")
     parser.add_argument(
@@ -26,7 +26,7 @@ def add_place_flags(parser: argparse.ArgumentParser, default: object = None) -> 
 
 
 def add_outputs_flag(parser: argparse.ArgumentParser, default: object = None) -> None:
-    """Add ``--outputs``, the folder of pictures, for commands that look into it."""
+    """Add ``--outputs``, the folder of pictures, for commands that read it."""
     parser.add_argument(
         "--outputs", type=Path, default=default, metavar="DIR", help="the app's folder of pictures (default: outputs/)"
     )
@@ -47,7 +47,7 @@ def config_of(options: argparse.Namespace | None = None) -> StudioConfig:
             ``--device`` several devices.
     """
     given = {name: value for name in _FLAGS if (value := _value(options, name)) is not None}
-    settings = settle(given, os.environ)
+    settings = load_settings(given, os.environ)
     outputs, config = settings.outputs, settings.config
     if "outputs" in given and outputs.suffix.lower() in _PICTURES and not outputs.is_dir():
         raise RequestError(
@@ -71,7 +71,7 @@ def config_of(options: argparse.Namespace | None = None) -> StudioConfig:
 def _value(options: argparse.Namespace | None, name: str) -> Any:
     """A flag's value; None where it is not given."""
     value = getattr(options, name, None)
-    if value is False:  # a switch that is not given
+    if value is False:  # a switch that was not given
         return None
-    # A settled path must not be ".", which an empty one reads as; a command's folder may well be the current one.
+    # A configured path must not be ".", which an empty one is parsed as; a command's folder may be the current one.
     return Path.cwd() if value == Path() else value

@@ -10,13 +10,13 @@ from functools import partial
 from typing import Any
 
 from zimage_app.cli.folders import add_alone_flag
-from zimage_app.cli.hand_over import generate_there
+from zimage_app.cli.hand_over import generate_in_app
 from zimage_app.cli.imports import report
-from zimage_app.cli.lora_flags import remarks
+from zimage_app.cli.lora_flags import lora_warnings
 from zimage_app.cli.remake import compare
-from zimage_app.cli.request_flags import ResolvedCommand, add_request_flags, settled
+from zimage_app.cli.request_flags import ResolvedCommand, add_request_flags, resolve_command
 from zimage_app.cli.saving import save
-from zimage_app.cli.terminal import BAD_INPUT, complain, language, tell
+from zimage_app.cli.terminal import bad_input, language, notify
 from zimage_app.domain.errors import LoraError, ModelError
 from zimage_app.domain.plan import GenerationPlan
 from zimage_app.service.jobs.folder_lock import running_app
@@ -40,10 +40,8 @@ def add_generate_flags(parser: argparse.ArgumentParser) -> None:
 
 def make_picture(options: argparse.Namespace) -> int:
     """``generate``: make and save pictures, and print their paths."""
-    try:
-        asked = settled(options)
-    except (ModelError, LoraError) as error:
-        return complain(error, BAD_INPUT)
+    with bad_input(ModelError, LoraError):
+        asked = resolve_command(options)
     if asked.found and not asked.found.exact:
         sys.stderr.write("".join(f"{line}\n" for line in report(asked.found)))
     return make_pictures(asked, options)
@@ -52,8 +50,8 @@ def make_picture(options: argparse.Namespace) -> int:
 def make_pictures(asked: ResolvedCommand, options: argparse.Namespace) -> int:
     """Make the requested pictures, here or in the running app, save them, and print their paths."""
     exact = asked.found is not None and asked.found.exact
-    for text in (*asked.plan.warnings, *(() if exact else remarks(asked.plan.request, asked.loras))):
-        tell(text)
+    for text in (*asked.plan.warnings, *(() if exact else lora_warnings(asked.plan.request, asked.loras))):
+        notify(text)
     make = maker_of(asked, options)
     for each in asked.plans:
         _say(make(each), options, exact=exact)
@@ -61,9 +59,9 @@ def make_pictures(asked: ResolvedCommand, options: argparse.Namespace) -> int:
 
 
 def maker_of(asked: ResolvedCommand, options: argparse.Namespace) -> Callable[[GenerationPlan], SavedPicture]:
-    """A function that makes and saves a picture: by the running app where there is one, else in this process."""
+    """A function that makes and saves a picture: in the running app if there is one, else in this process."""
     app = None if options.alone else running_app(asked.config.state)
-    return partial(generate_there, app, asked, options) if app else _local_maker(asked)
+    return partial(generate_in_app, app, asked, options) if app else _local_maker(asked)
 
 
 def _say(saved: SavedPicture, options: argparse.Namespace, *, exact: bool) -> None:
@@ -80,15 +78,15 @@ def _say(saved: SavedPicture, options: argparse.Namespace, *, exact: bool) -> No
 
 def _local_maker(asked: ResolvedCommand) -> Callable[[GenerationPlan], SavedPicture]:
     """Load the model, and return a function that makes and saves a picture with it in this process."""
-    from zimage_app.cli.progress import watch  # from here on torch is needed: checks above answer at once
-    from zimage_app.service.generation.generator import load_source, loading_as
+    from zimage_app.cli.progress import watch  # torch is imported only here, so that the checks above are quick
+    from zimage_app.service.generation.generator import load_options, load_source
     from zimage_app.service.pictures.gallery import Gallery
     from zimage_app.service.pictures.stage_pictures import keep_stages
 
     config = asked.config
-    generator = load_source(asked.source, asked.loras, loading_as(config), inputs=asked.inputs)
+    generator = load_source(asked.source, asked.loras, load_options(config), inputs=asked.inputs)
     for text in generator.about:
-        tell(text)
+        notify(text)
     gallery = Gallery(config.outputs)
 
     def make(plan: GenerationPlan) -> SavedPicture:

@@ -12,18 +12,18 @@ from typing import Any
 from zimage_app.cli.batch import ADVICE, make_items, say_replaced, show_items
 from zimage_app.cli.folders import add_alone_flag, config_of
 from zimage_app.cli.presets import preset_of
-from zimage_app.cli.request_flags import add_setting_flags, meant_model, planner, settings_data
-from zimage_app.cli.terminal import BAD_INPUT, complain, language, tell
+from zimage_app.cli.request_flags import add_setting_flags, choose_model, planner, settings_data
+from zimage_app.cli.terminal import bad_input, language, notify
 from zimage_app.domain.errors import LoraError, ModelError
 from zimage_app.domain.negatives import with_nag
 from zimage_app.domain.plan import GenerationPlan, draw_seed
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.text import Text
 from zimage_app.models.find.model_source import ModelSource
-from zimage_app.service.generation.pace import Pace
+from zimage_app.service.generation.run_times import RunTimes
 from zimage_app.service.library.loras import LoraLibrary
 from zimage_app.service.library.presets import PresetLibrary
-from zimage_app.service.many.batch.item_files import file_of, left_of
+from zimage_app.service.many.batch.item_files import picture_path, unfinished_items
 from zimage_app.service.many.batch.items import BatchItem
 from zimage_app.service.many.batch.manifest import Manifest
 from zimage_app.service.many.grids.axes import Axis, parse_axis, sheet_labels
@@ -57,17 +57,15 @@ def make_grid(options: argparse.Namespace) -> int:
     """``grid``: prints the paths of the cells, then of the sheets; same exit status as ``batch``."""
     config = config_of(options)
     axes = [parse_axis(text, f"--{name}") for name in "xyz" if (text := getattr(options, name))]
-    try:
+    with bad_input(ModelError, LoraError):
         preset = preset_of(options)
-        source = meant_model(config, options.model, preset)
+        source = choose_model(config, options.model, preset)
         settings = settings_data(options, source.card, preset)
-        manifest = Manifest.of(options.to or _usual_folder(options, config, source, settings), ADVICE)
+        manifest = Manifest.read(options.to or _usual_folder(options, config, source, settings), ADVICE)
         if not isinstance(settings.get("seed"), int):
             settings["seed"] = draw_seed() if manifest.seed is None else manifest.seed
         places, items = _items(options, config, axes, source, settings)
-    except (ModelError, LoraError) as error:
-        return complain(error, BAD_INPUT)
-    left = left_of(items, manifest)
+    left = unfinished_items(items, manifest)
     _say_cost(items, left, config, source)
     say_replaced(left, manifest)
     if options.dry_run:
@@ -84,7 +82,7 @@ def make_grid(options: argparse.Namespace) -> int:
 def _usual_folder(
     options: argparse.Namespace, config: StudioConfig, source: ModelSource, settings: dict[str, Any]
 ) -> Path:
-    """The folder of all that the command asks for: other settings have another one, the same ones are gone on with."""
+    """The folder for these settings: the same settings give the same folder, so that an interrupted grid continues."""
     asked = [source.card.name, settings, options.nag, options.x, options.y, options.z]
     text = json.dumps(asked, sort_keys=True)
     return config.outputs / _FOLDER / hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -107,10 +105,10 @@ def _items(
 
 def _say_cost(items: list[BatchItem], left: list[BatchItem], config: StudioConfig, source: ModelSource) -> None:
     """Print the number of cells and evaluations, the evaluations that stage memory saves, and the estimated time."""
-    timed = Pace(config.outputs).of(source.card.name)
+    timed = RunTimes(config.outputs).of(source.card.name)
     words = cost_of([item.plan for item in left], timed, memory=config.stage_memory > 0).words
     done = len(items) - len(left)
-    tell(
+    notify(
         Text(
             f"{len(items)} cells, {done} done already; {words.en}.",
             f"共 {len(items)} 格，已完成 {done} 格；{words.zh}。",
@@ -121,8 +119,8 @@ def _say_cost(items: list[BatchItem], left: list[BatchItem], config: StudioConfi
 def _lay_out(axes: list[Axis], places: list[Place], items: list[BatchItem], manifest: Manifest) -> None:
     from zimage_app.service.many.grids.sheet import write_sheets
 
-    pictures = {place: file_of(item, manifest) for place, item in zip(places, items, strict=True)}
+    pictures = {place: picture_path(item, manifest) for place, item in zip(places, items, strict=True)}
     paths, note = write_sheets(manifest.folder, pictures, sheet_labels(axes, language()))
     if note:
-        tell(note)
+        notify(note)
     sys.stdout.write("".join(f"{path}\n" for path in paths))

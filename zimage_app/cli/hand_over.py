@@ -1,4 +1,4 @@
-"""``generate`` by the running app, so that no second copy of the model is loaded."""
+"""``generate`` in the running app, so that no second copy of the model is loaded."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from zimage_app.cli.app_client import AppClient
 from zimage_app.cli.request_flags import ResolvedCommand
-from zimage_app.cli.terminal import tell
+from zimage_app.cli.terminal import notify
 from zimage_app.domain.errors import GenerationError, ModelError, RequestError, StudioError
 from zimage_app.domain.plan import GenerationPlan
 from zimage_app.domain.text import Text
@@ -26,14 +26,14 @@ from zimage_app.service.pictures.views import SavedPicture
 from zimage_app.service.setup.config import StudioConfig
 from zimage_app.service.setup.settings import flag_of
 
-_APPS_OWN = ("device", "loras", "models_dir", "comfyui")
+_STARTUP_SETTINGS = ("device", "loras", "models_dir", "comfyui")
 """Settings that are fixed when the app starts."""
 
 Task = dict[str, Any]
 """A task's state, as the app tells it."""
 
 
-def generate_there(
+def generate_in_app(
     app: RunningApp, command: ResolvedCommand, options: argparse.Namespace, plan: GenerationPlan
 ) -> SavedPicture:
     """Let the running app make and save the picture. Ctrl+C cancels the task.
@@ -42,9 +42,9 @@ def generate_there(
         RequestError: the app has another model of that name, or a flag was given that only works when the app starts.
         StudioError: the app refuses or ended, or the picture failed.
     """
-    refuse_apps_own(app, options, command.source, command.config)
+    check_app_can_make(app, options, command.source, command.config)
     body = plan.request.model_dump(mode="json") | {"model": command.source.card.name}
-    tell(Text(f"Made by the app running at {app.address}.", f"由正在 {app.address} 运行的程序生成。"))
+    notify(Text(f"Made by the app running at {app.address}.", f"由正在 {app.address} 运行的程序生成。"))
     with closing(AppClient(app)) as client:
         task_id = client.call("POST", "/generate", body)["task_id"]
         try:
@@ -53,13 +53,13 @@ def generate_there(
         except KeyboardInterrupt:
             client.call("DELETE", f"/generate/{task_id}")
             raise
-    return saved_there(task, Gallery(command.config.outputs))
+    return finished_picture(task, Gallery(command.config.outputs))
 
 
-def refuse_apps_own(app: RunningApp, options: argparse.Namespace, source: ModelSource, config: StudioConfig) -> None:
+def check_app_can_make(app: RunningApp, options: argparse.Namespace, source: ModelSource, config: StudioConfig) -> None:
     """Raise RequestError for flags that only work when the app starts, and for a model that it doesn't have.
 
-    The app is told a model's name, by which it must find the same files.
+    The app gets only a model's name, and must find the same files by it.
     """
     if not _same_files(source, config):
         raise RequestError(
@@ -72,7 +72,7 @@ def refuse_apps_own(app: RunningApp, options: argparse.Namespace, source: ModelS
                 "请把它放入模型文件夹，或加 --alone 在独立进程中生成",
             ),
         )
-    for name in _APPS_OWN:
+    for name in _STARTUP_SETTINGS:
         if getattr(options, name, None) is not None:
             raise RequestError(
                 flag_of(name),
@@ -100,7 +100,7 @@ def _files(source: ModelSource) -> list[Path]:
 def follow(
     client: AppClient, task_id: str, show: Callable[[Task], None], stopped: Callable[[], bool] = lambda: False
 ) -> Task:
-    """Watch a task until it has ended; returns its final state. Cancels it once ``stopped`` says so.
+    """Watch a task until it has ended; returns its final state. Cancels it once ``stopped`` returns True.
 
     Raises:
         StudioError: the app doesn't answer, or ended before the task.
@@ -141,9 +141,9 @@ def _bar() -> Iterator[Callable[[Task], None]]:
         yield show
 
 
-def saved_there(task: Task, gallery: Gallery) -> SavedPicture:
+def finished_picture(task: Task, gallery: Gallery) -> SavedPicture:
     """The picture of a finished task; raises GenerationError where there is none."""
-    if (saved := found_there(task, gallery)) is not None:
+    if (saved := find_finished_picture(task, gallery)) is not None:
         return saved
     if task.get("state") == JobState.DONE:
         raise GenerationError(
@@ -156,7 +156,7 @@ def saved_there(task: Task, gallery: Gallery) -> SavedPicture:
     raise GenerationError(Text(problem, problem))
 
 
-def found_there(task: Task, gallery: Gallery) -> SavedPicture | None:
-    """The picture of a task that is done; None where there is none, or where it was deleted since."""
+def find_finished_picture(task: Task, gallery: Gallery) -> SavedPicture | None:
+    """The picture of a finished task; None if there is none, or if it was deleted since."""
     result = task.get("result")
     return gallery.find(result["id"]) if task.get("state") == JobState.DONE and result else None

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 from zimage_app.cli.folders import add_outputs_flag, config_of
 from zimage_app.cli.generate import add_generate_flags
 from zimage_app.cli.output import print_json, print_table
-from zimage_app.cli.terminal import language, tell
+from zimage_app.cli.terminal import language, notify
 from zimage_app.domain.errors import RequestError, StorageError, system_reason
 from zimage_app.domain.setting_comparison import side_by_side
 from zimage_app.domain.text import Text, shortened
@@ -74,7 +74,7 @@ def list_pictures(options: argparse.Namespace) -> int:
         return 0
     if found.items:
         print_table((column.to(language()) for column in _COLUMNS), map(_cells, found.items))
-    tell(
+    notify(
         Text(
             f"{_counted(found.total)}; page {found.page} of {found.pages}.",
             f"共 {found.total} 张；第 {found.page} / {found.pages} 页。",
@@ -113,7 +113,7 @@ def empty_trash(options: argparse.Namespace) -> int:
     """``history empty``: delete the pictures in the trash for good."""
     with _history(options) as history:
         gone = history.empty_trash(None)
-    tell(Text(f"{_counted(len(gone))} deleted for good.", f"已永久删除 {len(gone)} 张图片。"))
+    notify(Text(f"{_counted(len(gone))} deleted for good.", f"已永久删除 {len(gone)} 张图片。"))
     return 0
 
 
@@ -147,7 +147,7 @@ def compare_pictures(options: argparse.Namespace) -> int:
 
 
 def make_again(options: argparse.Namespace) -> int:
-    """``history again``: remake a picture as ``generate --from`` does."""
+    """``history again``: make a picture again, as ``generate --from`` does."""
     with _history(options) as history:
         (picture,) = _pictures(history, [options.id])
     parser = argparse.ArgumentParser()
@@ -215,7 +215,7 @@ def _history(options: argparse.Namespace) -> Iterator[History]:
 
 @contextmanager
 def _new_file(path: Path) -> Iterator[BinaryIO]:
-    """A file that must not be there yet; where writing it fails or is interrupted, it is deleted again."""
+    """Create a file that must not exist yet; it is deleted again if writing fails or is interrupted."""
     file = path.open("xb")
     try:
         with file:

@@ -11,7 +11,7 @@ from typing import Any
 
 from zimage_app.cli.folders import config_of
 from zimage_app.cli.output import print_json
-from zimage_app.cli.terminal import BAD_INPUT, complain, language
+from zimage_app.cli.terminal import bad_input, language
 from zimage_app.domain.errors import ImportedFileError
 from zimage_app.domain.text import Text
 from zimage_app.models.find.catalogue import list_models
@@ -42,10 +42,8 @@ def add_import_command(commands: Any) -> None:
 def show_import(options: argparse.Namespace) -> int:
     """``import``: exit status 2 where the file holds no readable settings."""
     config = config_of(options)
-    try:
-        imported = as_here(read_file(options.file), config, LoraLibrary(*config.lora_folders))
-    except ImportedFileError as error:
-        return complain(error, BAD_INPUT)
+    with bad_input(ImportedFileError):
+        imported = with_local_names(read_file(options.file), config, LoraLibrary(*config.lora_folders))
     if options.json:
         data = {"source": imported.source.to(language()), "exact": imported.exact, "model": imported.model}
         lists = {name: [text.to(language()) for text in getattr(imported, name)] for name, _ in _LISTS}
@@ -57,7 +55,7 @@ def show_import(options: argparse.Namespace) -> int:
     return 0
 
 
-def as_here(imported: Imported, config: StudioConfig, loras: LoraLibrary) -> Imported:
+def with_local_names(imported: Imported, config: StudioConfig, loras: LoraLibrary) -> Imported:
     """The settings with models and LoRAs renamed to those on this machine; this app's own settings stay unchanged."""
     if imported.exact:
         return imported

@@ -8,12 +8,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from typing import Any, Protocol
+from typing import Any
 
 from zimage_app.cli.app_client import AppClient
 from zimage_app.cli.folders import add_outputs_flag, config_of
 from zimage_app.cli.output import print_json, print_table
-from zimage_app.cli.terminal import language, tell
+from zimage_app.cli.terminal import language, notify
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.text import Text, shortened
 from zimage_app.service.jobs.core import JobRules
@@ -35,45 +35,17 @@ _STATES = {
 MAX_PROMPT = 80
 """Most characters of a prompt that a table shows."""
 
-Row = dict[str, Any]
+JobRow = dict[str, Any]
 """A waiting or running job, with the keys job, state, model, prompt, group."""
 
 
-class _Queue(Protocol):
-    """The queue that belongs to a folder of pictures."""
-
-    def rows(self) -> tuple[bool, list[Row]]:
-        """Whether the queue is paused, and its jobs in the order in which they run."""
-        ...
-
-    def state(self, job_id: str) -> str | None:
-        """A job's state; None for an unknown id."""
-        ...
-
-    def cancel(self, job_id: str) -> None:
-        """Cancel a waiting or running job."""
-        ...
-
-    def move(self, job_id: str, *, first: bool) -> None:
-        """Move a waiting job one place forward, or with ``first`` to the front."""
-        ...
-
-    def clear(self) -> int:
-        """Cancel all waiting jobs; returns their number."""
-        ...
-
-    def pause(self, paused: bool) -> None:
-        """Pause the queue, or resume it."""
-        ...
-
-
 class _AppQueue:
-    """The queue of a running app, over REST."""
+    """The queue of a running app, over REST. ``_ClosedQueue`` has the same methods."""
 
     def __init__(self, app: AppClient) -> None:
         self._app = app
 
-    def rows(self) -> tuple[bool, list[Row]]:
+    def rows(self) -> tuple[bool, list[JobRow]]:
         queue = self._app.call("GET", "/queue")
         names = {"task_id": "job", "state": "state", "model": "model", "prompt": "prompt", "group": "group"}
         return queue["paused"], [{name: task[key] for key, name in names.items()} for task in queue["tasks"]]
@@ -101,7 +73,7 @@ class _ClosedQueue:
     def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
 
-    def rows(self) -> tuple[bool, list[Row]]:
+    def rows(self) -> tuple[bool, list[JobRow]]:
         views = self._dispatcher.progress.open_jobs()
         rows = [
             {"job": view.id, "state": str(view.state), "model": view.model, "prompt": view.prompt, "group": view.group}
@@ -124,6 +96,9 @@ class _ClosedQueue:
 
     def pause(self, paused: bool) -> None:
         self._dispatcher.pause(paused)
+
+
+_Queue = _AppQueue | _ClosedQueue
 
 
 def add_jobs_command(commands: Any) -> None:
@@ -163,9 +138,9 @@ def list_jobs(options: argparse.Namespace) -> int:
         print_json(rows)
         return 0
     if paused:
-        tell(Text("The queue is paused; 'jobs resume' lets it go on.", "队列已暂停；可用 jobs resume 继续。"))
+        notify(Text("The queue is paused; 'jobs resume' lets it go on.", "队列已暂停；可用 jobs resume 继续。"))
     if not rows:
-        tell(Text("The queue is empty.", "队列为空。"))
+        notify(Text("The queue is empty.", "队列为空。"))
         return 0
     print_table((column.to(language()) for column in _COLUMNS), map(_cells, rows))
     return 0
@@ -185,15 +160,15 @@ def cancel_jobs(options: argparse.Namespace) -> int:
         for job_id in ids:
             found, state = _known(queue, job_id)
             if state in FINAL:
-                tell(Text(f"{job_id} is over already.", f"{job_id} 已经结束。"))
+                notify(Text(f"{job_id} is over already.", f"{job_id} 已经结束。"))
                 continue
             found.cancel(job_id)
             if state == JobState.WAITING:
-                tell(Text(f"{job_id} was cancelled.", f"{job_id} 已取消。"))
+                notify(Text(f"{job_id} was cancelled.", f"{job_id} 已取消。"))
             else:
-                tell(Text(f"{job_id} is being stopped.", f"正在停止 {job_id}。"))
+                notify(Text(f"{job_id} is being stopped.", f"正在停止 {job_id}。"))
         if options.group and not ids:
-            tell(
+            notify(
                 Text(
                     f"No job of the group {options.group} waits or runs.",
                     f"分组 {options.group} 中没有排队或进行中的任务。",
@@ -206,7 +181,9 @@ def clear_jobs(options: argparse.Namespace) -> int:
     """``jobs clear``: cancel all waiting jobs."""
     with _queue(options) as queue:
         count = queue.clear() if queue else 0
-    tell(Text(f"{count} waiting {'job was' if count == 1 else 'jobs were'} cancelled.", f"已取消 {count} 个排队任务。"))
+    notify(
+        Text(f"{count} waiting {'job was' if count == 1 else 'jobs were'} cancelled.", f"已取消 {count} 个排队任务。")
+    )
     return 0
 
 
@@ -226,9 +203,9 @@ def pause_jobs(options: argparse.Namespace) -> int:
         assert queue is not None
         queue.pause(options.paused)
     if options.paused:
-        tell(Text("The queue is paused; what runs is finished.", "队列已暂停；正在进行的任务会完成。"))
+        notify(Text("The queue is paused; what runs is finished.", "队列已暂停；正在进行的任务会完成。"))
     else:
-        tell(Text("The queue goes on.", "队列已继续。"))
+        notify(Text("The queue goes on.", "队列已继续。"))
     return 0
 
 
@@ -258,7 +235,7 @@ def _queue(options: argparse.Namespace, *, make: bool = False) -> Iterator[_Queu
         return
     with closing(_dispatcher(config)) as dispatcher:
         for warning in dispatcher.warnings:
-            tell(warning)
+            notify(warning)
         yield _ClosedQueue(dispatcher)
 
 

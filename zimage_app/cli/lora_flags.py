@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import PurePath
 from typing import Any
 
-from zimage_app.cli.terminal import tell
+from zimage_app.cli.terminal import notify
 from zimage_app.domain import lora_text
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.request import GenerationRequest
@@ -23,15 +23,15 @@ def lora_use(text: str, usual: float = 1.0) -> dict[str, Any]:
         raise error.at("--lora") from error
 
 
-def meant_lora(name: str, loras: LoraLibrary) -> str:
+def full_lora_name(name: str, loras: LoraLibrary) -> str:
     """The full name of a LoRA whose name may be abbreviated; prints it then. Raises LoraError for an unknown one."""
-    full = loras.meant(name)
+    full = loras.find_by_part(name)
     if PurePath(full).name.casefold() != PurePath(name.strip().removesuffix(SUFFIX)).name.casefold():
-        tell(Text(f"LoRA {name}: using {full}", f"LoRA {name}：使用 {full}"))
+        notify(Text(f"LoRA {name}: using {full}", f"LoRA {name}：使用 {full}"))
     return full
 
 
-def remarks(request: GenerationRequest, loras: LoraLibrary) -> Iterator[Text]:
+def lora_warnings(request: GenerationRequest, loras: LoraLibrary) -> Iterator[Text]:
     """Warnings about the LoRAs that are on.
 
     Raises:
@@ -40,5 +40,5 @@ def remarks(request: GenerationRequest, loras: LoraLibrary) -> Iterator[Text]:
     for use in request.loras:
         if use.strength:
             entry = loras.find(use.name)
-            for text in filter(None, (*entry.warnings, entry.unheard(request.full_prompt))):
+            for text in filter(None, (*entry.warnings, entry.missing_triggers(request.full_prompt))):
                 yield Text(f"LoRA {use.name}: {text.en}", f"LoRA {use.name}：{text.zh}")

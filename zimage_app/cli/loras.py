@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zimage_app.cli.folders import config_of
-from zimage_app.cli.lora_flags import meant_lora
+from zimage_app.cli.lora_flags import full_lora_name
 from zimage_app.cli.output import print_json, print_table
-from zimage_app.cli.terminal import BAD_INPUT, complain, language, tell
+from zimage_app.cli.terminal import bad_input, language, notify
 from zimage_app.domain.errors import LoraError, StudioError
 from zimage_app.domain.text import Text
 from zimage_app.service.library.loras import LoraEntry, LoraLibrary
@@ -60,7 +60,7 @@ def list_loras(options: argparse.Namespace) -> int:
         print_table((column.to(language()) for column in _COLUMNS), map(_cells, entries), first_whole=short)
     else:
         folder = config_of(options).loras.name
-        tell(
+        notify(
             Text(
                 f"No LoRA in {folder}/ yet; put .safetensors files there.",
                 f"{folder}/ 中还没有 LoRA；请把 .safetensors 文件放进去。",
@@ -76,13 +76,13 @@ def check_loras(options: argparse.Namespace) -> int:
 
     config = config_of(options)
     library = LoraLibrary(*config.lora_folders)
-    try:
+    with bad_input(StudioError):
         source = find_model(options.model or default_model(config), config.shelves)
         entries = (
-            [library.find(meant_lora(name, library)) for name in options.names] if options.names else library.entries()
+            [library.find(full_lora_name(name, library)) for name in options.names]
+            if options.names
+            else library.entries()
         )
-    except StudioError as error:
-        return complain(error, BAD_INPUT)
 
     from zimage_app.service.library.loras.check import module_names  # imports torch: only after checking names
 

@@ -27,7 +27,7 @@ from zimage_app.cli.plan import add_plan_command
 from zimage_app.cli.presets import add_presets_command
 from zimage_app.cli.status import add_status_command
 from zimage_app.cli.support import add_support_command
-from zimage_app.cli.terminal import BAD_INPUT, CarefulStream, complain, language, status_of, tell
+from zimage_app.cli.terminal import BAD_INPUT, BadInputError, EscapingStream, language, notify, print_error, status_of
 from zimage_app.cli.upscale import add_upscale_command
 from zimage_app.cli.wildcards import add_wildcards_command
 from zimage_app.domain.errors import RequestError, StudioError
@@ -40,7 +40,7 @@ APP = "app"
 """The command that starts the page; ``zimage_app/__main__.py`` runs it, because this package can't import the page."""
 
 
-class _Parser(argparse.ArgumentParser):
+class _CommandParser(argparse.ArgumentParser):
     """An argparse parser whose errors are one sentence, without the usage."""
 
     def error(self, message: str) -> NoReturn:
@@ -51,10 +51,10 @@ class _Parser(argparse.ArgumentParser):
 
 def build_parser() -> argparse.ArgumentParser:
     """A parser with every command and its flags."""
-    parser = _Parser(prog=_program(), description="Three-stage progressive pictures with Z-Image.")
+    parser = _CommandParser(prog=_program(), description="Three-stage progressive pictures with Z-Image.")
     parser.add_argument("--version", action="version", version=__version__)
     parser.add_argument("--home", type=Path, metavar="DIR", help="your folder, as ZIMAGE_HOME names it too")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_CommandParser)
     page = commands.add_parser(APP, help="start the page; its flags: app --help", add_help=False)
     page.set_defaults(run=_app_elsewhere)
     add_generate_command(commands)
@@ -91,10 +91,10 @@ def _program() -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
-    Returns the exit status: 0 done, 1 failed, 2 bad input, 130 interrupted, 141 done while nobody read the output.
+    Returns the exit status: 0 done, 1 failed, 2 bad input, 130 interrupted, 141 done, but the output's reader had gone.
     """
-    output = CarefulStream(sys.stdout)
-    with redirect_stdout(output), redirect_stderr(CarefulStream(sys.stderr)):
+    output = EscapingStream(sys.stdout)
+    with redirect_stdout(output), redirect_stderr(EscapingStream(sys.stderr)):
         try:
             status = _run(build_parser().parse_args(arguments))
         finally:
@@ -108,10 +108,10 @@ def _run(options: argparse.Namespace) -> int:
     try:
         status: int = options.run(options)
         return status
-    except RequestError as error:
-        return complain(error, BAD_INPUT)
+    except (RequestError, BadInputError) as error:
+        return print_error(error, BAD_INPUT)
     except StudioError as error:
-        return complain(error, 1)
+        return print_error(error, 1)
     except KeyboardInterrupt:
-        tell(Text("Stopped.", "已停止。"))
+        notify(Text("Stopped.", "已停止。"))
         return INTERRUPTED

@@ -1,4 +1,4 @@
-"""The two ways to make the pictures of a batch: with a model in this process, or by the running app."""
+"""The two ways to make the pictures of a batch: with a model in this process, or in the running app."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
 from zimage_app.cli.app_client import AppClient
-from zimage_app.cli.hand_over import Task, follow, found_there, saved_there
+from zimage_app.cli.hand_over import Task, find_finished_picture, finished_picture, follow
 from zimage_app.cli.saving import save
-from zimage_app.cli.terminal import language, tell
+from zimage_app.cli.terminal import language, notify
 from zimage_app.domain.errors import GenerationError
 from zimage_app.domain.events import Cancelled, Failed, Finished, StageDone, StepDone, Warned
 from zimage_app.domain.text import Text
@@ -27,8 +27,8 @@ from zimage_app.service.setup.config import StudioConfig
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
-    """Callbacks between a batch and the picture that is being made."""
+class MakeCallbacks:
+    """Callbacks with which a batch follows and stops the picture that is being made."""
 
     progress: Callable[[float], None]
     """Called with the picture's progress, 0…1."""
@@ -38,8 +38,8 @@ class Moment:
     """Called with each warning of the run, in the user's language; the app repeats earlier ones."""
 
 
-class TakenOut(GenerationError):
-    """Somebody cancelled the picture in the running app's queue; the others are still wanted."""
+class TaskCancelled(GenerationError):
+    """The picture was cancelled in the running app's queue; the batch continues with the others."""
 
     def __init__(self) -> None:
         super().__init__(Text("Taken out of the app's queue.", "已从程序的队列中移除。"))
@@ -51,10 +51,10 @@ class Maker(Protocol):
     def __enter__(self) -> Self: ...
     def __exit__(self, *error: object) -> None: ...
 
-    def make(self, item: BatchItem, manifest: Manifest, moment: Moment) -> SavedPicture | None:
+    def make(self, item: BatchItem, manifest: Manifest, callbacks: MakeCallbacks) -> SavedPicture | None:
         """Make and save a picture; None where it was stopped.
 
-        Raises GenerationError where it failed, and of these TakenOut where only this picture was cancelled.
+        Raises GenerationError where it failed, and of these TaskCancelled where only this picture was cancelled.
         """
         ...
 
@@ -69,37 +69,37 @@ class LocalMaker:
         self._generator: Any = None
 
     def __enter__(self) -> Self:
-        from zimage_app.service.generation.generator import load_source, loading_as  # imports torch: seconds
+        from zimage_app.service.generation.generator import load_options, load_source  # imports torch: seconds
 
         config = self._config
         self._generator = load_source(
             self._source,
             LoraLibrary(*config.lora_folders),
-            loading_as(config),
+            load_options(config),
             WildcardLibrary(*config.wildcard_folders).lines,
             inputs_of(config),
         )
         for text in self._generator.about:
-            tell(text)
+            notify(text)
         return self
 
     def __exit__(self, *error: object) -> None:
         self._generator = None
 
-    def make(self, item: BatchItem, manifest: Manifest, moment: Moment) -> SavedPicture | None:
+    def make(self, item: BatchItem, manifest: Manifest, callbacks: MakeCallbacks) -> SavedPicture | None:
         """See ``Maker``. The manifest notes the picture's id before its file is written."""
         from zimage_app.service.pictures.stage_pictures import keep_stages
 
         done = 0.0
-        for event in keep_stages(self._generator.stream(item.plan, moment.stopped), item.plan, self._gallery):
+        for event in keep_stages(self._generator.stream(item.plan, callbacks.stopped), item.plan, self._gallery):
             match event:
                 case StepDone(stage, step):
-                    moment.progress((done + stage.cost * step / stage.steps) / item.plan.cost)
+                    callbacks.progress((done + stage.cost * step / stage.steps) / item.plan.cost)
                 case StageDone(stage):
                     done += stage.cost
                 case Warned(warnings):
                     for warning in warnings:
-                        moment.warn(warning.to(language()))
+                        callbacks.warn(warning.to(language()))
                 case Failed(error):
                     raise error
                 case Cancelled():
@@ -125,7 +125,7 @@ class AppMaker:
     def __exit__(self, *error: object) -> None:
         self._client.close()
 
-    def make(self, item: BatchItem, manifest: Manifest, moment: Moment) -> SavedPicture | None:
+    def make(self, item: BatchItem, manifest: Manifest, callbacks: MakeCallbacks) -> SavedPicture | None:
         """See ``Maker``. A task from before the batch was killed is followed rather than queued again."""
         task_id = self._queued_before(item, manifest)
         if task_id is None:
@@ -136,16 +136,16 @@ class AppMaker:
             manifest.add("asked", item.key, index=item.index, id=item.id, task=task_id)
 
         def show(task: Task) -> None:
-            moment.progress(task["progress"] / 100.0)
+            callbacks.progress(task["progress"] / 100.0)
             for warning in task["warnings"]:
-                moment.warn(warning)
+                callbacks.warn(warning)
 
-        task = follow(self._client, task_id, show, moment.stopped)
+        task = follow(self._client, task_id, show, callbacks.stopped)
         if task["state"] == JobState.CANCELLED:
-            if moment.stopped():
+            if callbacks.stopped():
                 return None
-            raise TakenOut
-        return saved_there(task, self._gallery)
+            raise TaskCancelled
+        return finished_picture(task, self._gallery)
 
     def _queued_before(self, item: BatchItem, manifest: Manifest) -> str | None:
         line = manifest.last.get(item.key)
@@ -154,5 +154,5 @@ class AppMaker:
         task = self._client.call("GET", f"/generate/{line['task']}")
         gone = task is None or task["state"] in (JobState.CANCELLED, JobState.FAILED)
         if not gone and task["state"] == JobState.DONE:  # its picture may have been deleted since
-            gone = found_there(task, self._gallery) is None
+            gone = find_finished_picture(task, self._gallery) is None
         return None if gone else str(line["task"])

@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 
-from zimage_app.cli.folders import add_place_flags, config_of
+from zimage_app.cli.folders import add_model_folder_flags, config_of
 from zimage_app.cli.output import print_json, print_table
-from zimage_app.cli.terminal import BAD_INPUT, complain, language, tell
+from zimage_app.cli.terminal import BAD_INPUT, bad_input, language, notify, print_error
 from zimage_app.domain.errors import StudioError
 from zimage_app.domain.fetching import shown_size
 from zimage_app.domain.text import Text
@@ -35,7 +35,7 @@ def add_models_command(commands: Any) -> None:
     )
     parser.set_defaults(run=list_models)
     parser.add_argument("--json", action="store_true", help="print a JSON list instead of a table")
-    add_place_flags(parser)
+    add_model_folder_flags(parser)
     actions = parser.add_subparsers(metavar="fetch|check|add", parser_class=type(parser))
     get = actions.add_parser("fetch", description="Fetch what a model lacks, after saying how much that is.")
     get.set_defaults(run=fetch_model)
@@ -59,15 +59,13 @@ def add_models_command(commands: Any) -> None:
     add.add_argument("--tokenizer", type=Path, metavar="DIR", help="folder (default: any copy of the family's)")
     add.add_argument("--card", metavar="NAME", help="whose settings it has: z-image-turbo or z-image")
     for action in (get, check, add):
-        add_place_flags(action, argparse.SUPPRESS)
+        add_model_folder_flags(action, argparse.SUPPRESS)
 
 
 def list_models(options: argparse.Namespace) -> int:
     """``models``: list every model, whether it is on this machine, and its problems."""
-    try:
+    with bad_input(StudioError):
         views = _library(options).views()
-    except StudioError as error:
-        return complain(error, BAD_INPUT)
     if options.json:
         print_json([_data(view) for view in views])
         return 0
@@ -78,15 +76,13 @@ def list_models(options: argparse.Namespace) -> int:
 def fetch_model(options: argparse.Namespace) -> int:
     """``models fetch``: exit status 0 once the model is here, 1 where the download failed, 2 for an unknown name."""
     library = _library(options)
-    try:
+    with bad_input(StudioError):
         library.view(options.name)
-    except StudioError as error:
-        return complain(error, BAD_INPUT)
     offer = library.offer(options.name, options.source, options.mirror)
     if offer is None:
-        tell(Text(f"{options.name} is here already.", f"{options.name} 已在本机。"))
+        notify(Text(f"{options.name} is here already.", f"{options.name} 已在本机。"))
         return 0
-    tell(offer.text)
+    notify(offer.text)
     if not options.yes and not _agreed():
         return BAD_INPUT
     try:
@@ -94,14 +90,14 @@ def fetch_model(options: argparse.Namespace) -> int:
     finally:
         library.close()
     if last.error is not None:
-        return complain(last.error, 1)
-    tell(Text(f"{options.name} is here and checked.", f"{options.name} 已下载并校验完成。"))
+        return print_error(last.error, 1)
+    notify(Text(f"{options.name} is here and checked.", f"{options.name} 已下载并校验完成。"))
     return 0
 
 
 def _agreed() -> bool:
     if not sys.stdin.isatty():
-        tell(Text("Nothing was fetched: give --yes to agree to it.", "没有下载：如同意请加 --yes。"))
+        notify(Text("Nothing was fetched: give --yes to agree to it.", "没有下载：如同意请加 --yes。"))
         return False
     question = Text("Fetch it now? [y/N] ", "现在下载吗？[y/N] ").to(language())
     sys.stderr.write(question)
@@ -126,10 +122,8 @@ def _follow(library: ModelLibrary, view: FetchView) -> FetchView:
 def check_model(options: argparse.Namespace) -> int:
     """``models check``: exit status 0 without problems, 1 with problems, 2 for an unknown name."""
     library = _library(options)
-    try:
+    with bad_input(StudioError):
         library.view(options.name)
-    except StudioError as error:
-        return complain(error, BAD_INPUT)
     good = True
     for verdict in library.check(options.name):
         sys.stdout.write(f"{'✓' if verdict.good else '✗'} {verdict.text.to(language())}\n")
@@ -147,10 +141,8 @@ def add_model(options: argparse.Namespace) -> int:
         "tokenizer": options.tokenizer,
     }
     parts = {part: path.expanduser().absolute() for part, path in given.items() if path is not None}
-    try:
+    with bad_input(StudioError):
         path = _library(options).add(options.name, parts, options.card)
-    except StudioError as error:
-        return complain(error, BAD_INPUT)
     sys.stdout.write(f"{path}\n")
     return 0
 

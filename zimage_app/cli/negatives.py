@@ -9,7 +9,7 @@ from typing import Any
 
 from zimage_app.cli.folders import config_of
 from zimage_app.cli.output import print_json
-from zimage_app.cli.terminal import language, tell
+from zimage_app.cli.terminal import language, notify
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.negatives import NegativeCategory, NegativeEntry, combine
 from zimage_app.domain.text import Text
@@ -34,7 +34,7 @@ def list_negatives(options: argparse.Namespace) -> int:
     search = " ".join(options.search)
     for category in library.categories():
         if category.problem is not None:
-            tell(category.problem)
+            notify(category.problem)
     found = library.search(search)
     if options.json:
         data = [_data(category, entry) for category in found for entry in category.entries]
@@ -42,7 +42,7 @@ def list_negatives(options: argparse.Namespace) -> int:
     else:
         sys.stdout.write("\n".join(_lines(found)))
     if not found:
-        tell(Text(f"Nothing in the library has {search!r}.", f"词库中没有与 {search!r} 匹配的词条。"))
+        notify(Text(f"Nothing in the library has {search!r}.", f"词库中没有与 {search!r} 匹配的词条。"))
     return 0 if found else 1
 
 

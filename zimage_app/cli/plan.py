@@ -1,4 +1,4 @@
-"""``plan``: what settings mean in numbers, and how models fit into a card's memory, without making a picture."""
+"""``plan``: sizes, cost and time of a request, or how models fit into a GPU's memory; makes no picture."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from dataclasses import asdict
 from typing import Any
 
 from zimage_app.cli.folders import config_of
-from zimage_app.cli.lora_flags import remarks
-from zimage_app.cli.request_flags import add_request_flags, settled
-from zimage_app.cli.terminal import BAD_INPUT, complain, language, tell
+from zimage_app.cli.lora_flags import lora_warnings
+from zimage_app.cli.request_flags import add_request_flags, resolve_command
+from zimage_app.cli.terminal import bad_input, language, notify
 from zimage_app.domain.errors import LoraError, ModelError
 from zimage_app.domain.plan_summary import PlanMeaning, StageMeaning, meaning, seconds_words
 from zimage_app.domain.text import Text
 from zimage_app.models.find.sizes import suggested
-from zimage_app.service.generation.pace import Pace
+from zimage_app.service.generation.run_times import RunTimes
 
 
 def add_plan_command(commands: Any) -> None:
@@ -50,11 +50,11 @@ def _gigabytes(text: str) -> float:
 
 
 def show_fits(options: argparse.Namespace) -> int:
-    """``plan --memory``: every model's place in a card's memory, and the copy of Z-Image-Turbo that suits it."""
-    from zimage_app.service.library.cards import fits  # imports torch: seconds
+    """``plan --memory``: how every model fits into a GPU's memory, and the recommended variant of Z-Image-Turbo."""
+    from zimage_app.service.library.gpu_fit import fit_models  # imports torch: seconds
 
     memory = int(options.memory * 2**30)
-    found, best = list(fits(config_of(options), memory)), suggested(memory)
+    found, best = list(fit_models(config_of(options), memory)), suggested(memory)
     if options.json:
         models = {fit.name: asdict(fit) for fit in found}
         sys.stdout.write(json.dumps({"suggested": best, "models": models}, ensure_ascii=False) + "\n")
@@ -71,16 +71,14 @@ def show_fits(options: argparse.Namespace) -> int:
 
 
 def show_plan(options: argparse.Namespace) -> int:
-    """``plan``: the same flags as ``generate``; says what they come to."""
+    """``plan``: takes the flags of ``generate``, and prints the plan."""
     if options.memory is not None:
         return show_fits(options)
-    try:
-        asked = settled(options)
-    except (ModelError, LoraError) as error:
-        return complain(error, BAD_INPUT)
-    for text in (*asked.plan.warnings, *remarks(asked.plan.request, asked.loras)):
-        tell(text)
-    means = meaning(asked.plan, Pace(asked.config.outputs).of(asked.source.card.name))
+    with bad_input(ModelError, LoraError):
+        asked = resolve_command(options)
+    for text in (*asked.plan.warnings, *lora_warnings(asked.plan.request, asked.loras)):
+        notify(text)
+    means = meaning(asked.plan, RunTimes(asked.config.outputs).of(asked.source.card.name))
     if options.json:
         data = {"model": asked.source.card.name, "seconds": means.seconds, **asdict(means)}
         sys.stdout.write(json.dumps(data, ensure_ascii=False) + "\n")

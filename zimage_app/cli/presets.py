@@ -11,7 +11,7 @@ import yaml
 
 from zimage_app.cli.folders import config_of
 from zimage_app.cli.output import print_json, print_table
-from zimage_app.cli.terminal import language, tell
+from zimage_app.cli.terminal import language, notify
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.errors import ModelError, RequestError
 from zimage_app.domain.preset import Difference, Preset, Settings, applied, differences, request_settings, suits
@@ -75,7 +75,7 @@ def save_preset(options: argparse.Namespace) -> int:
     for assignment in options.settings:
         assign(settings, assignment)
     saved = library.save(options.name, settings, overwrite=options.replace)
-    tell(Text(f"Saved as {saved.name}.", f"已保存为 {saved.name}。"))
+    notify(Text(f"Saved as {saved.name}.", f"已保存为 {saved.name}。"))
     return 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from zimage_app.cli.terminal import tell
+from zimage_app.cli.terminal import notify
 from zimage_app.domain.errors import ImportedFileError, RequestError
 from zimage_app.domain.events import Picture
 from zimage_app.domain.text import Text
@@ -13,12 +13,12 @@ from zimage_app.service.imports import Imported, read_file
 from zimage_app.service.pictures.history.pixels import compare_pixels, read_pixels
 
 
-def original(options: argparse.Namespace) -> Imported:
+def read_original(options: argparse.Namespace) -> Imported:
     """The settings inside the file that ``--from`` names.
 
     Raises:
         RequestError: the file does not exist or holds no readable settings, or other flags change settings. A start
-            picture is allowed where the file names one that it does not contain.
+            picture is allowed if the file refers to one but does not contain it.
     """
     texts = (options.prompt, options.negative, options.negatives, options.trigger)
     changes = (
@@ -59,5 +59,5 @@ def _as_it_was() -> RequestError:
 def compare(path: Path, again: Picture) -> bool:
     """Print how the remade picture differs from the one in ``path``; returns whether all pixels are the same."""
     same, sentence = compare_pixels(read_pixels(path), again)
-    tell(sentence)
+    notify(sentence)
     return same

@@ -12,13 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from zimage_app.cli.assignments import assign
-from zimage_app.cli.folders import add_place_flags, config_of
-from zimage_app.cli.imports import as_here
-from zimage_app.cli.lora_flags import lora_use, meant_lora
+from zimage_app.cli.assignments import add_set_flag, assign
+from zimage_app.cli.folders import add_model_folder_flags, config_of
+from zimage_app.cli.imports import with_local_names
+from zimage_app.cli.lora_flags import full_lora_name, lora_use
 from zimage_app.cli.negatives import negative_text
 from zimage_app.cli.presets import preset_model, preset_of
-from zimage_app.cli.remake import original
+from zimage_app.cli.remake import read_original
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.errors import ImportedFileError, RequestError
 from zimage_app.domain.many import counted
@@ -31,7 +31,7 @@ from zimage_app.domain.sizes import sized_data
 from zimage_app.domain.text import Text
 from zimage_app.models.find.catalogue import find_model
 from zimage_app.models.find.model_source import ModelSource
-from zimage_app.service.generation.start_pictures import KeptPicture, PictureInputs, inputs_of
+from zimage_app.service.generation.start_pictures import PictureInputs, StoredPicture, inputs_of
 from zimage_app.service.imports import Imported, StartAsked
 from zimage_app.service.library.default_model import default_model
 from zimage_app.service.library.loras import LoraLibrary
@@ -57,7 +57,7 @@ class ResolvedCommand:
 def add_request_flags(parser: argparse.ArgumentParser, *, remakes: str = "") -> None:
     """Add all flags of a single picture: prompt, start picture, settings, model and folders.
 
-    ``remakes`` ends the help of ``--from``: what the command does with a picture of this app's own.
+    ``remakes`` is the end of the help of ``--from``: what the command does with this app's pictures.
     """
     parser.add_argument("prompt", metavar="PROMPT", nargs="?", help="what the picture shows, in Chinese or English")
     parser.add_argument(
@@ -91,14 +91,7 @@ def add_setting_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preset", metavar="NAME", help="settings to begin with; flags count for more (see presets)")
     _add_noise_and_size_flags(parser)
     _add_word_flags(parser)
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        dest="settings",
-        help="any setting by its path, as in stages.1.denoise=0.6; stages count from 0; may be repeated",
-    )
+    add_set_flag(parser, "any setting by its path, as in stages.1.denoise=0.6; stages count from 0; may be repeated")
     parser.add_argument("--single-stage", action="store_true", help="straight to the final size, without the stages")
     add_location_flags(parser)
 
@@ -115,7 +108,7 @@ def add_location_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--loras", type=Path, metavar="DIR", help="where LoRAs lie (default: loras/)")
     parser.add_argument("--device", metavar="DEVICE", help="where to compute, as in cpu or cuda:1 (default: the best)")
-    add_place_flags(parser)
+    add_model_folder_flags(parser)
 
 
 def _add_noise_and_size_flags(parser: argparse.ArgumentParser) -> None:
@@ -193,7 +186,7 @@ def _add_mask_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def settled(options: argparse.Namespace) -> ResolvedCommand:
+def resolve_command(options: argparse.Namespace) -> ResolvedCommand:
     """Resolve the flags to a model and plans.
 
     Raises:
@@ -201,9 +194,9 @@ def settled(options: argparse.Namespace) -> ResolvedCommand:
     """
     config = config_of(options)
     loras = LoraLibrary(*config.lora_folders)
-    found = as_here(original(options), config, loras) if options.picture else None
+    found = with_local_names(read_original(options), config, loras) if options.picture else None
     preset = preset_of(options)
-    source = meant_model(config, options.model or (found.model if found else None), preset)
+    source = choose_model(config, options.model or (found.model if found else None), preset)
     request = found.request() if found else build_request(options, source.card, preset)
     inputs = inputs_of(config)
     request = _started(request, options, inputs, found.start if found else None)
@@ -224,7 +217,7 @@ def planner(
     return partial(make_plan, card=source.card, lora_name=loras.name_of, wildcard=wildcard)
 
 
-def meant_model(config: StudioConfig, named: str | None, preset: Preset | None) -> ModelSource:
+def choose_model(config: StudioConfig, named: str | None, preset: Preset | None) -> ModelSource:
     """The named model, else the preset's, else the default; raises ModelError where it is not on this machine."""
     source = find_model(named or default_model(config), config.shelves)
     wanted = None if named else preset_model(preset, source.card)
@@ -261,10 +254,10 @@ def _started(
     return request
 
 
-def keep_input(flag: str, path: Path, inputs: PictureInputs) -> KeptPicture:
+def keep_input(flag: str, path: Path, inputs: PictureInputs) -> StoredPicture:
     """Store the picture that a flag names as an input; raises RequestError where it can't be read as a picture."""
     try:
-        return inputs.keep_file(path)
+        return inputs.save_file(path)
     except ImportedFileError as error:
         raise RequestError(flag, error.text) from error
 
@@ -290,7 +283,7 @@ def settings_data(options: argparse.Namespace, card: ModelCard, preset: Preset |
     """The settings of preset and flags as a request's plain data; raises RequestError for an invalid flag."""
     settings = preset.settings if preset else {}
     data = applied(settings, {"stages": [stage.model_dump(mode="json") for stage in card.stages]})
-    if "start" in settings:  # of a file whose picture is made again; presets have none
+    if "start" in settings:  # from a file whose picture is made again; presets have no prompt
         data["start"] = settings["start"]
     size = options.size
     if options.single_stage:
@@ -303,7 +296,7 @@ def settings_data(options: argparse.Namespace, card: ModelCard, preset: Preset |
     strength = settings.get("lora_strength", 1.0)
     typed = [lora_use(text, strength) for text in options.loras_used]
     library = LoraLibrary(*config_of(options).lora_folders)
-    data["loras"] = [*data.get("loras", []), *(use | {"name": meant_lora(use["name"], library)} for use in typed)]
+    data["loras"] = [*data.get("loras", []), *(use | {"name": full_lora_name(use["name"], library)} for use in typed)]
     if options.seed is not None:
         data["seed"] = parsed_seed(options.seed)
     if size is not None:

@@ -14,7 +14,7 @@ from zimage_app.service.pictures.views import SavedPicture
 
 
 def save(gallery: Gallery, picture: Picture, record: ImageRecord) -> SavedPicture:
-    """Save a picture. Where that fails, it is put into a temporary folder, so that it isn't lost with the process.
+    """Save a picture; if that fails, write it to a temporary folder, so that it isn't lost when the process ends.
 
     Raises:
         StorageError: the gallery's folder can't be written; names the seed, and the temporary file if there is one.

@@ -9,7 +9,7 @@ import time
 from dataclasses import asdict
 from typing import Any
 
-from zimage_app.cli.folders import add_place_flags, config_of
+from zimage_app.cli.folders import add_model_folder_flags, config_of
 from zimage_app.cli.terminal import language
 from zimage_app.service.diagnostics.details import as_text, details
 from zimage_app.service.diagnostics.monitor import Monitor
@@ -25,7 +25,7 @@ def add_status_command(commands: Any) -> None:
     )
     parser.set_defaults(run=show_status)
     parser.add_argument("--json", action="store_true", help="print one JSON object: the machine's figures and the rest")
-    add_place_flags(parser)
+    add_model_folder_flags(parser)
 
 
 def show_status(options: argparse.Namespace) -> int:

@@ -9,10 +9,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from zimage_app.cli.terminal import language, tell
+from zimage_app.cli.terminal import language, notify
 from zimage_app.domain.text import Text
 from zimage_app.service.diagnostics.support import write_bundle
-from zimage_app.service.setup.settings import settle
+from zimage_app.service.setup.settings import load_settings
 
 
 def add_support_command(commands: Any) -> None:
@@ -33,9 +33,9 @@ def add_support_command(commands: Any) -> None:
 
 def write_support(options: argparse.Namespace) -> int:
     """``support``: write the ZIP and print its path."""
-    settings = settle({"outputs": options.outputs} if options.outputs else {}, os.environ)
+    settings = load_settings({"outputs": options.outputs} if options.outputs else {}, os.environ)
     path = options.out or Path(f"zimage-support-{datetime.now().astimezone():%Y%m%d-%H%M%S}.zip")
     write_bundle(path, settings, language(), with_prompts=options.with_prompts)
     sys.stdout.write(f"{path}\n")
-    tell(Text("Look into it before you send it.", "发送前请先打开看看内容。"))
+    notify(Text("Look into it before you send it.", "发送前请先打开看看内容。"))
     return 0

@@ -7,8 +7,8 @@ import io
 import locale
 import os
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TextIO
 
 from zimage_app.domain.errors import StudioError, system_reason
@@ -17,18 +17,18 @@ from zimage_app.domain.text import Language, Text, language_named, visible
 BAD_INPUT = 2
 """Exit status for invalid input."""
 _NOBODY_READS = 141
-"""Exit status where the reader of a pipe is gone; shells show it for programs that the signal SIGPIPE ends."""
+"""Exit status if a pipe's reader has closed it; the same as of programs that SIGPIPE kills."""
 
 
-class CarefulStream(io.TextIOBase):
+class EscapingStream(io.TextIOBase):
     """A stream that escapes control characters, so that prompts and file names can't control the terminal.
 
-    ANSI colours pass. Writing never raises OSError, because nothing that a command does should end where nobody reads
-    about it; after an error the stream writes nothing more.
+    ANSI colours pass. Writing never raises OSError, because a command should finish its work even if nobody reads its
+    output; after an error the stream writes nothing more.
     """
 
     def __init__(self, stream: TextIO | None) -> None:
-        """``stream`` is None where the program was started with it closed, as by ``>&-``."""
+        """``stream`` is None if it was closed when the program started, as with ``>&-``."""
         self._stream = stream
         self.failure: OSError | None = None
         """Why the stream could not be written."""
@@ -63,19 +63,19 @@ class CarefulStream(io.TextIOBase):
             action(stream)
         except OSError as error:
             self.failure, self._stream = error, None
-            with suppress(OSError):  # a stream of a test has no descriptor
+            with suppress(OSError):  # a test's stream has no descriptor
                 _silence(stream.fileno())
 
 
 def _silence(descriptor: int) -> None:
-    """Let a descriptor lead nowhere: Python writes what is left in its buffer at the end, which would fail again."""
+    """Redirect a descriptor to the null device: at exit Python flushes its buffer, which would fail again."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, descriptor)
     os.close(nowhere)
 
 
 def write_utf8() -> None:
-    """Write UTF-8 to stdout and stderr: a pipe or file on Windows takes the system's encoding, which lacks Chinese."""
+    """Write UTF-8 to stdout and stderr: on Windows, pipes and files use the system's encoding, which lacks Chinese."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
@@ -87,25 +87,38 @@ def language() -> Language:
     return language_named(name)
 
 
-def tell(text: Text) -> None:
+def notify(text: Text) -> None:
     """Print a sentence to stderr, separate from the result on stdout."""
     sys.stderr.write(f"{text.to(language())}\n")
 
 
-def complain(error: StudioError, status: int) -> int:
+def print_error(error: StudioError, status: int) -> int:
     """Print an error's sentence; returns ``status``."""
-    tell(error.text)
+    notify(error.text)
     return status
 
 
-def status_of(output: CarefulStream) -> int:
-    """The exit status of a command that succeeded, by whether its output could be written; tells of a full disk."""
+class BadInputError(StudioError):
+    """The input is invalid; the command ends with the status BAD_INPUT."""
+
+
+@contextmanager
+def bad_input(*kinds: type[StudioError]) -> Iterator[None]:
+    """Turn errors of these kinds into BadInputError."""
+    try:
+        yield
+    except kinds as error:
+        raise BadInputError(error.text) from error
+
+
+def status_of(output: EscapingStream) -> int:
+    """The exit status of a command that succeeded: a failure if its output couldn't be written, as on a full disk."""
     if output.failure is None:
         return 0
     if output.failure.errno in (errno.EPIPE, errno.EINVAL):  # EINVAL: a broken pipe on Windows
         return _NOBODY_READS
     reason = system_reason(output.failure)
-    tell(
+    notify(
         Text(
             f"The output can't be written ({reason}); send it elsewhere.",
             f"无法写入输出（{reason}）；请换一个输出位置。",

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from zimage_app.cli.folders import config_of
 from zimage_app.cli.generate import maker_of
-from zimage_app.cli.imports import as_here, report
-from zimage_app.cli.request_flags import ResolvedCommand, meant_model, planner, settings_data
-from zimage_app.cli.terminal import tell
+from zimage_app.cli.imports import report, with_local_names
+from zimage_app.cli.request_flags import ResolvedCommand, choose_model, planner, settings_data
+from zimage_app.cli.terminal import notify
 from zimage_app.domain.errors import ImportedFileError, RequestError
 from zimage_app.domain.negatives import with_nag
 from zimage_app.domain.plan import GenerationPlan, draw_seed
@@ -35,7 +35,7 @@ def pictures_of(options: argparse.Namespace) -> tuple[Path, Path]:
     if options.preset:
         raise RequestError("--preset", Text("name presets as A or B", "请将预设作为 A 或 B 给出"))
     seed = draw_seed()
-    first, second = (_settled(side, options, seed) for side in (options.first, options.second))
+    first, second = (_resolve(side, options, seed) for side in (options.first, options.second))
     make = maker_of(first, options)
     path = _made(first, make)
     same = first.source.card.name == second.source.card.name
@@ -44,15 +44,15 @@ def pictures_of(options: argparse.Namespace) -> tuple[Path, Path]:
 
 def _made(side: ResolvedCommand, make: Callable[[GenerationPlan], SavedPicture]) -> Path:
     for text in side.plan.warnings:
-        tell(text)
+        notify(text)
     return make(side.plan).path
 
 
-def _settled(side: Path, options: argparse.Namespace, seed: int) -> ResolvedCommand:
+def _resolve(side: Path, options: argparse.Namespace, seed: int) -> ResolvedCommand:
     config = config_of(options)
     loras, inputs = LoraLibrary(*config.lora_folders), inputs_of(config)
     preset = _settings(side, config, loras)
-    source = meant_model(config, options.model, preset)
+    source = choose_model(config, options.model, preset)
     data = settings_data(options, source.card, preset) | {"keep_stages": True}
     if data.get("seed", "random") == "random":
         data["seed"] = seed
@@ -70,7 +70,7 @@ def _settings(side: Path, config: StudioConfig, loras: LoraLibrary) -> Preset:
     if not side.is_file():
         return PresetLibrary(*config.preset_folders).load(str(side))
     try:
-        found = as_here(read_file(side), config, loras)
+        found = with_local_names(read_file(side), config, loras)
     except ImportedFileError as error:
         raise RequestError(str(side), error.text) from error
     if found.start is not None:

@@ -6,19 +6,19 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from zimage_app.cli.assignments import assign
+from zimage_app.cli.assignments import add_set_flag, assign
 from zimage_app.cli.folders import add_alone_flag, config_of
 from zimage_app.cli.generate import make_pictures
-from zimage_app.cli.imports import as_here
+from zimage_app.cli.imports import with_local_names
 from zimage_app.cli.request_flags import (
     ResolvedCommand,
     add_location_flags,
+    choose_model,
     keep_input,
-    meant_model,
     parsed_seed,
     planner,
 )
-from zimage_app.cli.terminal import BAD_INPUT, complain, tell
+from zimage_app.cli.terminal import bad_input, notify
 from zimage_app.domain.errors import ImportedFileError, LoraError, ModelError
 from zimage_app.domain.request import GenerationRequest, parse_request
 from zimage_app.domain.settings.knob import parse_as
@@ -51,14 +51,7 @@ def add_upscale_command(commands: Any) -> None:
     parser.add_argument("--negative", help="what to keep out")
     parser.add_argument("--seed", help="a whole number (default: the picture's own)")
     parser.add_argument("--model", help="model by name, or a folder (default: the picture's own)")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        dest="settings",
-        help="any other setting by its path, as in stages.0.cfg=1.5; may be repeated",
-    )
+    add_set_flag(parser, "any other setting by its path, as in stages.0.cfg=1.5; may be repeated")
     add_location_flags(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the path")
     add_alone_flag(parser)
@@ -66,21 +59,19 @@ def add_upscale_command(commands: Any) -> None:
 
 def upscale_picture(options: argparse.Namespace) -> int:
     """``upscale``: make and save the enlarged picture, and print its path."""
-    try:
-        asked = _settled(options)
-    except (ModelError, LoraError) as error:
-        return complain(error, BAD_INPUT)
-    tell(resized_by(asked.plan.request))
+    with bad_input(ModelError, LoraError):
+        asked = _resolve(options)
+    notify(resized_by(asked.plan.request))
     return make_pictures(asked, options)
 
 
-def _settled(options: argparse.Namespace) -> ResolvedCommand:
+def _resolve(options: argparse.Namespace) -> ResolvedCommand:
     """Resolve the flags to a model and a plan; raises StudioError."""
     config = config_of(options)
     loras, inputs = LoraLibrary(*config.lora_folders), inputs_of(config)
     kept = keep_input("PICTURE", options.picture, inputs)
     found = _settings_inside(options.picture, config, loras)
-    source = meant_model(config, options.model or (found.model if found else None), None)
+    source = choose_model(config, options.model or (found.model if found else None), None)
     names = ("factor", "upscaler", "denoise", "steps", "prompt", "negative")
     given = {name: value for name in names if (value := getattr(options, name)) is not None}
     if options.seed is not None:
@@ -95,7 +86,7 @@ def _settled(options: argparse.Namespace) -> ResolvedCommand:
 
 def _settings_inside(picture: Path, config: StudioConfig, loras: LoraLibrary) -> Imported | None:
     try:
-        return as_here(read_file(picture), config, loras)
+        return with_local_names(read_file(picture), config, loras)
     except ImportedFileError:  # a picture without settings, such as a photo
         return None
 

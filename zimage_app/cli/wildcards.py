@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from zimage_app.cli.folders import config_of
 from zimage_app.cli.output import print_json
-from zimage_app.cli.terminal import BAD_INPUT, complain, language, tell
+from zimage_app.cli.terminal import BAD_INPUT, language, notify, print_error
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.plan import draw_seed
 from zimage_app.domain.settings.stage import MAX_SEED
@@ -31,8 +32,16 @@ def add_wildcards_command(commands: Any) -> None:
     parser.set_defaults(run=run_wildcards)
     parser.add_argument("name", metavar="NAME", nargs="?", help="the wildcard to show, as time or 时间")
     parser.add_argument("--try", metavar="PROMPT", dest="prompt", help="say what PROMPT comes to; nothing is generated")
-    parser.add_argument("--seed", type=_seed, help="with --try: the first seed (default: random)")
-    parser.add_argument("--count", type=_count, default=5, metavar="N", help="with --try: how many seeds (default: 5)")
+    parser.add_argument(
+        "--seed", type=partial(_whole, 0, MAX_SEED), help="with --try: the first seed (default: random)"
+    )
+    parser.add_argument(
+        "--count",
+        type=partial(_whole, 1, _MAX_TRIES),
+        default=5,
+        metavar="N",
+        help="with --try: how many seeds (default: 5)",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -45,11 +54,11 @@ def run_wildcards(options: argparse.Namespace) -> int:
         if options.name is not None:
             return _show(options, library.lines(options.name.strip("_")))
     except RequestError as error:
-        return complain(error.at("--try" if options.prompt is not None else "NAME"), BAD_INPUT)
+        return print_error(error.at("--try" if options.prompt is not None else "NAME"), BAD_INPUT)
     lists = library.lists()
     for each in lists:
         if each.problem is not None:
-            tell(each.problem)
+            notify(each.problem)
     if options.json:
         print_json([{"name": each.name, "lines": len(each.lines), "about": each.about} for each in lists])
     else:
@@ -65,7 +74,7 @@ def _try_out(options: argparse.Namespace, library: WildcardLibrary) -> int:
     if options.json:
         print_json({"combinations": count, "drawn": drawn})
         return 0
-    tell(Text(f"{count:,} combinations", f"共 {count:,} 种组合"))
+    notify(Text(f"{count:,} combinations", f"共 {count:,} 种组合"))
     sys.stdout.write("".join(f"{each['seed']}  {each['prompt']}\n" for each in drawn))
     return 0
 
@@ -86,15 +95,7 @@ def _table(lists: tuple[WildcardList, ...]) -> Iterator[str]:
         yield f"__{each.name}__  {len(each.lines)}{about}  {joint.join(each.lines[:_SAMPLES])}{more}"
 
 
-def _seed(text: str) -> int:
-    return _whole(text, 0, MAX_SEED)
-
-
-def _count(text: str) -> int:
-    return _whole(text, 1, _MAX_TRIES)
-
-
-def _whole(text: str, low: int, high: int) -> int:
+def _whole(low: int, high: int, text: str) -> int:
     number = int(text) if text.isascii() and text.isdecimal() and len(text) <= len(str(high)) else -1
     if not low <= number <= high:
         wrong = Text(f"{text} must be a whole number from {low} to {high}", f"{text} 必须是 {low} 到 {high} 的整数")

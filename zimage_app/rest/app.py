@@ -67,7 +67,7 @@ def rest_app(studio: Studio, default_language: LanguageChoice = "auto", prefix: 
         docs_url=None,
         redoc_url=None,
         servers=[{"url": f"{prefix}/api"}],
-        root_path_in_servers=False,  # FastAPI would name the path without the prefix
+        root_path_in_servers=False,  # FastAPI would show the path without the prefix
         responses=_PROBLEMS,
         # Only so that the documentation has fields for them; web/access.py checks them.
         dependencies=[Depends(bearer), Depends(header)],
@@ -84,7 +84,7 @@ def rest_app(studio: Studio, default_language: LanguageChoice = "auto", prefix: 
 def _schema(generated: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Return the generated schema with errors as JSON also for endpoints that return pictures or events.
 
-    Called when somebody asks for it: generating it would make every start slower.
+    Called on request, because generating it at every start would take time.
     """
     schema = generated()
     problem = {"application/json": {"schema": {"$ref": f"#/components/schemas/{Problem.__name__}"}}}

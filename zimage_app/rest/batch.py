@@ -10,11 +10,11 @@ from pydantic import BaseModel, Field
 from zimage_app.domain.plan import draw_seed
 from zimage_app.domain.settings.knob import STRICT
 from zimage_app.domain.settings.stage import Seed
-from zimage_app.rest.caller import Calling
+from zimage_app.rest.caller import CurrentCaller
 from zimage_app.rest.contract import MAX_GROUP, MAX_NAME, with_random_seed
-from zimage_app.rest.orders import GroupAnswer, group_requester, judge_masks, queue_group
-from zimage_app.rest.schema import CHECKS
-from zimage_app.service.group_orders import Entries, plan_batch
+from zimage_app.rest.orders import GroupAnswer, check_masks, group_requester, queue_group
+from zimage_app.rest.schema import VALIDATION_SLOTS
+from zimage_app.service.group_orders import BatchInput, plan_batch
 from zimage_app.service.many.batch.items import BatchError, BatchItem
 from zimage_app.service.many.batch.reading import batch_of
 
@@ -61,13 +61,13 @@ class BatchAccepted(GroupAnswer):
 
 
 @router.post("/batch")
-def batch(body: BatchBody, caller: Calling, request: Request, response: Response) -> BatchAccepted:
+def batch(body: BatchBody, caller: CurrentCaller, request: Request, response: Response) -> BatchAccepted:
     """Queue a picture for each entry, all of them or none. An error lists every invalid entry, one per line."""
     requester = group_requester(caller, body.model, body.dry_run, (request, response))
-    judge_masks(caller, requester, [body.settings, *(body.items or ())])
+    check_masks(caller, requester, [body.settings, *(body.items or ())])
     try:
-        with CHECKS:
-            entries = Entries(
+        with VALIDATION_SLOTS:
+            entries = BatchInput(
                 "", batch_of(_entries(body)), with_random_seed(body.settings), _seed(body), body.seed_mode
             )
             many = plan_batch(caller.studio, entries, requester)
@@ -78,7 +78,7 @@ def batch(body: BatchBody, caller: Calling, request: Request, response: Response
         id=queued.id,
         group=queued.group,
         tasks=[_task(item, job) for item, job in zip(many.items, queued.jobs, strict=True)],
-        notes=[caller.studio.told(note).to(caller.language) for note in many.notes],
+        notes=[caller.studio.redacted(note).to(caller.language) for note in many.notes],
         seconds=many.cost.seconds,
     )
 
@@ -91,7 +91,7 @@ def _task(item: BatchItem, job: str | None) -> BatchTask:
 
 
 def _seed(body: BatchBody) -> int:
-    """The body's own seed, else the one in its settings, whose check follows, else a drawn one."""
+    """The body's seed, else the one in its settings (which is checked later), else a drawn one."""
     given = body.settings.get("seed") if body.seed is None else body.seed
     return given if isinstance(given, int) and given != -1 else draw_seed()
 

@@ -26,7 +26,7 @@ class Caller:
 
     @property
     def stranger(self) -> bool:
-        """Whether the app is shared, so that this caller must not see or change what belongs to others."""
+        """Whether the app is shared, so that this caller may see and change only their own things."""
         return self.studio.shared and not self.local
 
 
@@ -39,10 +39,10 @@ def _caller(request: Request) -> Caller:
     )
 
 
-Calling = Annotated[Caller, Depends(_caller)]
+CurrentCaller = Annotated[Caller, Depends(_caller)]
 
 
-def told_owner(caller: Caller, request: Request, response: Response) -> str:
+def ensure_owner(caller: Caller, request: Request, response: Response) -> str:
     """The owner for something that is about to be stored; on a shared app, a caller without an id gets a new one."""
     if caller.owner or not caller.stranger:
         return caller.owner

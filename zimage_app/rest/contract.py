@@ -23,7 +23,7 @@ MAX_GROUP = 64
 class GenerateInput(BaseModel):
     """Fields of a body besides the request's own settings: model, device, and short forms for size and steps.
 
-    ``asked_request`` applies them.
+    ``request_from_body`` applies them.
     """
 
     model_config = STRICT
@@ -71,7 +71,7 @@ _CPU_SIDE = 512
 """Side in pixels of a picture on the CPU without a given size."""
 
 
-def asked_request(
+def request_from_body(
     settings: Mapping[str, Any], asked: GenerateInput, card: ModelCard
 ) -> tuple[GenerationRequest, tuple[Text, ...]]:
     """The request from a body's ``settings`` and its other fields ``asked``, and notes for its sender.
@@ -103,7 +103,7 @@ def asked_request(
 
 
 def with_random_seed(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """A request's settings with ``random`` in place of the seeds that mean it in REST, -1 and null."""
+    """A request's settings with ``random`` in place of -1 and null, which mean a random seed in REST."""
     return {**settings, "seed": "random"} if settings.get("seed", 0) in (None, -1) else dict(settings)
 
 

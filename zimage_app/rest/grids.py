@@ -11,11 +11,11 @@ from zimage_app.domain.errors import RequestError
 from zimage_app.domain.request import MAX_PROMPT, GenerationRequest
 from zimage_app.domain.settings.knob import STRICT
 from zimage_app.domain.text import Text
-from zimage_app.rest.caller import Calling
+from zimage_app.rest.caller import CurrentCaller
 from zimage_app.rest.contract import MAX_NAME, with_random_seed
-from zimage_app.rest.orders import GroupAnswer, Queued, group_requester, judge_masks, queue_group
-from zimage_app.rest.schema import CHECKS
-from zimage_app.service.group_orders import Many, plan_grid
+from zimage_app.rest.orders import GroupAnswer, Queued, check_masks, group_requester, queue_group
+from zimage_app.rest.schema import VALIDATION_SLOTS
+from zimage_app.service.group_orders import PlannedGroup, plan_grid
 from zimage_app.service.many.grids.axes import MAX_CELLS, Axis, parse_axis
 
 router = APIRouter(tags=["generate"])
@@ -92,11 +92,11 @@ class GridAnswer(GroupAnswer):
 
 
 @router.post("/grid")
-def grid(body: GridBody, caller: Calling, request: Request, response: Response) -> GridAnswer:
+def grid(body: GridBody, caller: CurrentCaller, request: Request, response: Response) -> GridAnswer:
     """Queue a picture for each cell, all of them or none. The sheets are laid out when the last one ends."""
     requester = group_requester(caller, body.model, body.dry_run, (request, response))
-    judge_masks(caller, requester, [body.settings])
-    with CHECKS:
+    check_masks(caller, requester, [body.settings])
+    with VALIDATION_SLOTS:
         many = plan_grid(
             caller.studio, with_random_seed(body.settings) | {"prompt": body.prompt}, _axes(body), requester
         )
@@ -116,7 +116,7 @@ def _axis(axis: AxisBody, name: str) -> Axis:
     return Axis(axis.name, tuple(axis.values), name)
 
 
-def _answer(many: Many, queued: Queued) -> GridAnswer:
+def _answer(many: PlannedGroup, queued: Queued) -> GridAnswer:
     cells = [
         GridCell(column=i + 1, row=j + 1, sheet=k + 1, seed=int(item.plan.request.seed), task_id=task)
         for (i, j, k), item, task in zip(many.places, many.items, queued.jobs, strict=True)

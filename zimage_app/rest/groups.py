@@ -9,7 +9,7 @@ from pydantic import AwareDatetime, BaseModel, Field
 from starlette.responses import FileResponse
 
 from zimage_app.domain.text import Text
-from zimage_app.rest.caller import Caller, Calling
+from zimage_app.rest.caller import Caller, CurrentCaller
 from zimage_app.rest.problems import NotFoundError
 from zimage_app.service.groups import GroupView
 from zimage_app.service.rules.permissions import may_see
@@ -45,37 +45,37 @@ class Group(BaseModel):
     files: Annotated[list[GroupFile], Field(description="The manifest; of a finished grid, its sheets and a page.")]
 
 
-def _own(group_id: Annotated[str, Path(max_length=64)], caller: Calling) -> GroupView:
+def _own(group_id: Annotated[str, Path(max_length=64)], caller: CurrentCaller) -> GroupView:
     view = caller.studio.groups.find(group_id, lambda mark: _visible(caller, mark))
     if view is None:
         raise NotFoundError(_NONE)
     return view
 
 
-Own = Annotated[GroupView, Depends(_own)]
+OwnGroup = Annotated[GroupView, Depends(_own)]
 
 
 @router.get("")
-def groups(caller: Calling) -> list[Group]:
+def groups(caller: CurrentCaller) -> list[Group]:
     """List the caller's newest groups."""
     return [_answer(view) for view in caller.studio.groups.newest(lambda mark: _visible(caller, mark), _LISTED)]
 
 
 @router.get("/{group_id}")
-def group(view: Own) -> Group:
+def group(view: OwnGroup) -> Group:
     """Get a group's progress and files."""
     return _answer(view)
 
 
 @router.delete("/{group_id}")
-def remove(view: Own, caller: Calling) -> Group:
+def remove(view: OwnGroup, caller: CurrentCaller) -> Group:
     """Delete the folder of a finished group with its sheets; its pictures stay in the history."""
     caller.studio.groups.remove(view)
     return _answer(view)
 
 
 @router.get("/{group_id}/{name}", response_class=FileResponse, responses={200: {"content": _KINDS}})
-def file(view: Own, name: Annotated[str, Path(max_length=200)], caller: Calling) -> FileResponse:
+def file(view: OwnGroup, name: Annotated[str, Path(max_length=200)], caller: CurrentCaller) -> FileResponse:
     """Download a file of a group: one from its list, or a cell's picture as in x1-y2-z1.png."""
     path = caller.studio.groups.file(view, name)
     if path is None:

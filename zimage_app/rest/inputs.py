@@ -5,10 +5,10 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from zimage_app.domain.errors import ImportedFileError, RequestError
-from zimage_app.rest.caller import Calling, told_owner
+from zimage_app.rest.caller import CurrentCaller, ensure_owner
 from zimage_app.rest.schema import Input
 from zimage_app.service.generation.start_pictures import MEDIA_TYPES
-from zimage_app.web.slow_work import HANDED_IN
+from zimage_app.web.slow_work import UPLOADS
 
 router = APIRouter(tags=["generate"])
 
@@ -19,14 +19,14 @@ _BODY = {"requestBody": {"required": True, "content": dict.fromkeys(MEDIA_TYPES,
 
 
 @router.post("/inputs", openapi_extra=_BODY)
-async def hand_in(request: Request, caller: Calling, response: Response) -> Input:
+async def hand_in(request: Request, caller: CurrentCaller, response: Response) -> Input:
     """Upload a start picture or a mask as the body.
 
     Use the returned hash as ``start.picture`` or ``start.mask`` of POST /api/generate.
     """
     data = await request.body()  # its size is bounded by the middleware
     try:
-        kept = await HANDED_IN.run(caller.studio.inputs.save, data, _NAME, told_owner(caller, request, response))
+        kept = await UPLOADS.run(caller.studio.inputs.save, data, _NAME, ensure_owner(caller, request, response))
     except ImportedFileError as error:
         raise RequestError("body", error.text) from error
     return Input(picture=kept.sha256, width=kept.width, height=kept.height)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from zimage_app.rest.caller import Calling
+from zimage_app.rest.caller import CurrentCaller
 from zimage_app.rest.machine import status_answer
 from zimage_app.rest.schema import Lora, Model, Models, Preset, Status
 
@@ -12,7 +12,7 @@ router = APIRouter(tags=["library"])
 
 
 @router.get("/models")
-def models(caller: Calling) -> Models:
+def models(caller: CurrentCaller) -> Models:
     """List the models, including those that can be downloaded."""
     studio, language = caller.studio, caller.language
     loaded = studio.loaded()
@@ -32,7 +32,7 @@ def models(caller: Calling) -> Models:
 
 
 @router.get("/loras")
-def loras(caller: Calling) -> list[Lora]:
+def loras(caller: CurrentCaller) -> list[Lora]:
     """List the LoRAs that requests can name."""
     return [
         Lora(
@@ -41,14 +41,14 @@ def loras(caller: Calling) -> list[Lora]:
             triggers=list(entry.preset_triggers or entry.triggers),
             strength=entry.strength,
             base=entry.base,
-            problem=caller.studio.told(entry.problem).to(caller.language) if entry.problem else None,
+            problem=caller.studio.redacted(entry.problem).to(caller.language) if entry.problem else None,
         )
         for entry in caller.studio.loras.entries()
     ]
 
 
 @router.get("/presets")
-def presets(caller: Calling) -> list[Preset]:
+def presets(caller: CurrentCaller) -> list[Preset]:
     """List the presets: named settings to start a request from."""
     return [
         Preset(
@@ -57,13 +57,13 @@ def presets(caller: Calling) -> list[Preset]:
             description=preset.description.to(caller.language),
             mine=preset.mine,
             settings=dict(preset.settings),
-            problem=caller.studio.told(preset.problem).to(caller.language) if preset.problem else None,
+            problem=caller.studio.redacted(preset.problem).to(caller.language) if preset.problem else None,
         )
         for preset in caller.studio.presets.presets()
     ]
 
 
 @router.get("/system/status", tags=["system"])
-def status(caller: Calling) -> Status:
+def status(caller: CurrentCaller) -> Status:
     """How many requests run and wait, and how the machine is."""
     return status_answer(caller.studio, caller.language)

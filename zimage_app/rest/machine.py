@@ -15,7 +15,7 @@ from zimage_app.service.studio import Studio
 
 
 def status_answer(studio: Studio, language: Language) -> Status:
-    """App and machine now; strangers are told nothing of the machine."""
+    """The current status of app and machine; a shared app reveals nothing about the machine."""
     queue, loaded = studio.queue(), studio.loaded()
     machine = None if studio.shared else studio.monitor.machine()
     return Status(

@@ -14,8 +14,8 @@ from starlette.exceptions import HTTPException
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.settings.knob import parse_as
 from zimage_app.domain.settings.start_picture import StartPicture
-from zimage_app.rest.caller import Caller, told_owner
-from zimage_app.service.group_orders import Many, Requester, start
+from zimage_app.rest.caller import Caller, ensure_owner
+from zimage_app.service.group_orders import PlannedGroup, Requester, start
 
 
 class GroupAnswer(BaseModel):
@@ -38,17 +38,17 @@ class Queued:
 def group_requester(caller: Caller, model: str | None, dry_run: bool, exchange: tuple[Request, Response]) -> Requester:
     """The sender of a group; a caller without an owner gets one unless it is a dry run.
 
-    Raises HTTPException 501 where the GPU is borrowed per call, because a group outlasts a call.
+    Raises HTTPException 501 if the GPU is borrowed per call, because a group takes longer than a call.
     """
     studio = caller.studio
     if studio.borrows_gpu:
         raise HTTPException(501)
-    owner = caller.owner if dry_run else told_owner(caller, *exchange)
+    owner = caller.owner if dry_run else ensure_owner(caller, *exchange)
     return Requester(owner, model or studio.default_model, caller.language, caller.local)
 
 
-def judge_masks(caller: Caller, requester: Requester, settings: Iterable[object]) -> None:
-    """Look at the masks of start pictures before the planning, which others wait for; it tells what is wrong."""
+def check_masks(caller: Caller, requester: Requester, settings: Iterable[object]) -> None:
+    """Decode the masks of start pictures before planning, for which others wait; planning reports errors."""
     for each in settings:
         start = each.get("start") if isinstance(each, dict) else None
         with suppress(RequestError):
@@ -56,7 +56,7 @@ def judge_masks(caller: Caller, requester: Requester, settings: Iterable[object]
             caller.studio.inputs.check(asked, requester.owner, trusted=requester.trusted)
 
 
-def queue_group(caller: Caller, many: Many, requester: Requester, dry_run: bool, name: str = "") -> Queued:
+def queue_group(caller: Caller, many: PlannedGroup, requester: Requester, dry_run: bool, name: str = "") -> Queued:
     """Queue a planned group under ``name``; a dry run queues nothing."""
     if dry_run:
         return Queued(None, None, (None,) * len(many.items))

@@ -13,7 +13,7 @@ from starlette.responses import FileResponse, Response
 from zimage_app.domain.text import Text
 from zimage_app.domain.validation_errors import refusal
 from zimage_app.rest.answers import item_answer, picture_answer
-from zimage_app.rest.caller import Calling
+from zimage_app.rest.caller import CurrentCaller
 from zimage_app.rest.contract import MAX_NAME
 from zimage_app.rest.problems import NotFoundError
 from zimage_app.rest.schema import Picture, Pictures
@@ -47,7 +47,7 @@ class HistoryQuery(BaseModel):
 
 
 @router.get("/history")
-def history(caller: Calling, asked: Annotated[HistoryQuery, Query()]) -> Pictures:
+def history(caller: CurrentCaller, asked: Annotated[HistoryQuery, Query()]) -> Pictures:
     """List pictures, newest first."""
     day = asked.day.isoformat() if asked.day else None
     search = Search(asked.search, asked.favourites, day, asked.model or None)
@@ -63,7 +63,7 @@ def history(caller: Calling, asked: Annotated[HistoryQuery, Query()]) -> Picture
 
 
 @router.get("/images/latest")
-def latest(caller: Calling) -> Picture:
+def latest(caller: CurrentCaller) -> Picture:
     """Get the newest picture with its settings."""
     saved = caller.studio.history.latest(caller.owner)
     if saved is None:
@@ -71,7 +71,7 @@ def latest(caller: Calling) -> Picture:
     return picture_answer(saved)
 
 
-def own_picture(image_id: Annotated[str, Path(max_length=64)], caller: Calling) -> SavedPicture:
+def own_picture(image_id: Annotated[str, Path(max_length=64)], caller: CurrentCaller) -> SavedPicture:
     """A picture that the caller may see; raises NotFoundError where there is none with this id."""
     saved = caller.studio.picture(image_id, caller.owner)
     if saved is None:
@@ -79,19 +79,19 @@ def own_picture(image_id: Annotated[str, Path(max_length=64)], caller: Calling) 
     return saved
 
 
-Own = Annotated[SavedPicture, Depends(own_picture)]
+OwnPicture = Annotated[SavedPicture, Depends(own_picture)]
 
 
 @router.get("/images/{image_id}")
-def image(saved: Own) -> Picture:
+def image(saved: OwnPicture) -> Picture:
     """Get a picture's settings."""
     return picture_answer(saved)
 
 
 @router.get("/download/{image_id}", response_class=Response, responses={200: {"content": {"image/png": {}}}})
-def download(saved: Own) -> Response:
+def download(saved: OwnPicture) -> Response:
     """Download the PNG as saved, with its settings inside."""
-    if saved.unsaved is not None:
+    if saved.unsaved_png is not None:
         name = f'attachment; filename="{saved.path.name}"'
-        return Response(saved.unsaved, media_type="image/png", headers={"content-disposition": name})
+        return Response(saved.unsaved_png, media_type="image/png", headers={"content-disposition": name})
     return FileResponse(saved.path, media_type="image/png", filename=saved.path.name)

@@ -76,7 +76,7 @@ def _answer(request: Request, status: int, text: Text, field: str | None = None,
 
 
 def _refused(request: Request, error: StudioError) -> JSONResponse:
-    text = request.app.state.studio.told(error.text)
+    text = request.app.state.studio.redacted(error.text)
     if isinstance(error, NotFoundError):
         return _answer(request, 404, text)
     if isinstance(error, BusyError):

@@ -16,7 +16,7 @@ from zimage_app.domain.settings.knob import Digest, parse_as
 from zimage_app.domain.settings.stage import Seed
 from zimage_app.domain.text import Text
 from zimage_app.domain.upscaling import Upscaling
-from zimage_app.rest.contract import MAX_NAME, GenerateInput, asked_request
+from zimage_app.rest.contract import MAX_NAME, GenerateInput, request_from_body
 from zimage_app.service.jobs.state import JobState
 
 
@@ -33,11 +33,11 @@ class GenerateBody(GenerationRequest, GenerateInput):
     seed: Annotated[Literal["random", -1] | Seed | None, *GenerationRequest.model_fields["seed"].metadata] = "random"  # type: ignore[assignment]
 
 
-CHECKS = threading.Semaphore(2)
+VALIDATION_SLOTS = threading.Semaphore(2)
 """Concurrent validations: each holds the GIL for up to 60 ms, during which no other request is served."""
 
 
-class GivenBody:
+class RawBody:
     """An unvalidated body; the endpoint validates it in its own thread."""
 
     def __init__(self, data: object) -> None:
@@ -56,8 +56,8 @@ class GivenBody:
         It uses the request's own validation, so that errors read as on the page; raises RequestError.
         """
         settings = {name: value for name, value in self._settings.items() if name not in GenerateInput.model_fields}
-        with CHECKS:
-            return asked_request(settings, self.asked, card)
+        with VALIDATION_SLOTS:
+            return request_from_body(settings, self.asked, card)
 
     @cached_property
     def _settings(self) -> dict[str, Any]:
@@ -101,7 +101,7 @@ class UpscaleBody(Upscaling):
     ] = None
 
 
-class GivenUpscaling(GivenBody):
+class RawUpscaling(RawBody):
     """An unvalidated body of POST /api/upscale."""
 
     @cached_property
@@ -115,8 +115,8 @@ class GivenUpscaling(GivenBody):
         return body
 
 
-UpscaleRequest = Annotated[GivenUpscaling, PlainValidator(GivenUpscaling, json_schema_input_type=UpscaleBody), Body()]
-GenerateRequest = Annotated[GivenBody, PlainValidator(GivenBody, json_schema_input_type=GenerateBody), Body()]
+UpscaleRequest = Annotated[RawUpscaling, PlainValidator(RawUpscaling, json_schema_input_type=UpscaleBody), Body()]
+GenerateRequest = Annotated[RawBody, PlainValidator(RawBody, json_schema_input_type=GenerateBody), Body()]
 
 
 class _Answer(BaseModel):

@@ -16,7 +16,7 @@ from zimage_app.domain.many import counted
 from zimage_app.domain.text import Text
 from zimage_app.domain.upscaling import resized_by, upscaled
 from zimage_app.rest.answers import data_uri, task_answer
-from zimage_app.rest.caller import Calling, told_owner
+from zimage_app.rest.caller import CurrentCaller, ensure_owner
 from zimage_app.rest.pictures import own_picture
 from zimage_app.rest.problems import NotFoundError
 from zimage_app.rest.schema import Accepted, GenerateRequest, Progress, Task, UpscaleRequest
@@ -32,11 +32,11 @@ _SECONDS_BETWEEN_SIGNS = 1.0
 
 
 @router.post("/generate")
-def generate(body: GenerateRequest, caller: Calling, request: Request, response: Response) -> Accepted:
+def generate(body: GenerateRequest, caller: CurrentCaller, request: Request, response: Response) -> Accepted:
     """Queue a picture. Returns at once; poll the task, or watch its events."""
     if caller.studio.borrows_gpu:
         raise HTTPException(501)
-    owner = told_owner(caller, request, response)
+    owner = ensure_owner(caller, request, response)
     asked = body.asked
     model = asked.model or caller.studio.default_model
     with naming_fields():
@@ -50,11 +50,11 @@ def generate(body: GenerateRequest, caller: Calling, request: Request, response:
 
 
 @router.post("/upscale")
-def upscale(body: UpscaleRequest, caller: Calling, request: Request, response: Response) -> Accepted:
+def upscale(body: UpscaleRequest, caller: CurrentCaller, request: Request, response: Response) -> Accepted:
     """Queue the upscaling of a picture: it is enlarged, then lightly redrawn by one stage. Returns at once."""
     if caller.studio.borrows_gpu:
         raise HTTPException(501)
-    owner = told_owner(caller, request, response)
+    owner = ensure_owner(caller, request, response)
     studio, asked = caller.studio, body.upscaling
     with naming_fields():
         if asked.picture is not None:
@@ -71,38 +71,38 @@ def upscale(body: UpscaleRequest, caller: Calling, request: Request, response: R
     return Accepted(task_id=task_id, task_ids=[task_id], group="", notes=[note])
 
 
-def _own(task_id: Annotated[str, Path(max_length=64)], caller: Calling) -> JobView:
+def _own(task_id: Annotated[str, Path(max_length=64)], caller: CurrentCaller) -> JobView:
     view = caller.studio.view(task_id)
     if view is None or not may_see(view.owner, caller.owner, shared=caller.stranger):
         raise NotFoundError(Text("There is no such task.", "没有这个任务。"))
     return view
 
 
-Own = Annotated[JobView, Depends(_own)]
+OwnTask = Annotated[JobView, Depends(_own)]
 
 
 @router.get("/generate/{task_id}")
-def task(view: Own, caller: Calling) -> Task:
+def task(view: OwnTask, caller: CurrentCaller) -> Task:
     """Get a task's progress, and its picture once it is done."""
     return task_answer(view, caller.language)
 
 
 @router.delete("/generate/{task_id}")
-def cancel(view: Own, caller: Calling) -> Task:
+def cancel(view: OwnTask, caller: CurrentCaller) -> Task:
     """Cancel a waiting or running task; a running one stops before its next model evaluation."""
     caller.studio.cancel(view.id)
     return task_answer(caller.studio.view(view.id) or view, caller.language)
 
 
 @router.post("/generate/{task_id}/move")
-def move(view: Own, caller: Calling, first: bool = False) -> Task:
+def move(view: OwnTask, caller: CurrentCaller, first: bool = False) -> Task:
     """Move a waiting task ahead of the caller's previous task, or of all the caller's tasks (``first``)."""
     caller.studio.move(view.id, first=first)
     return task_answer(caller.studio.view(view.id) or view, caller.language)
 
 
 @router.get("/generate/{task_id}/events", response_class=EventSourceResponse)
-async def events(view: Own, caller: Calling) -> AsyncIterator[ServerSentEvent]:
+async def events(view: OwnTask, caller: CurrentCaller) -> AsyncIterator[ServerSentEvent]:
     """Watch a task: one ``progress`` event per change, then one ``end``; changes in quick succession are merged.
 
     A comment each second says that nothing has changed.
@@ -111,7 +111,7 @@ async def events(view: Own, caller: Calling) -> AsyncIterator[ServerSentEvent]:
     version = -1
     async for seen in _until_ended(view, caller):
         if seen.version == version:
-            yield ServerSentEvent(comment="unchanged")  # whoever watches can act meanwhile, such as cancel
+            yield ServerSentEvent(comment="unchanged")  # between two events the client may act, such as cancel the task
             continue
         version = seen.version
         preview = seen.stages[seen.current].preview if seen.stages else None
@@ -123,7 +123,7 @@ async def events(view: Own, caller: Calling) -> AsyncIterator[ServerSentEvent]:
         yield ServerSentEvent(data=answer, event="end" if seen.ended else "progress", id=str(version))
 
 
-async def _until_ended(view: JobView, caller: Calling) -> AsyncIterator[JobView]:
+async def _until_ended(view: JobView, caller: CurrentCaller) -> AsyncIterator[JobView]:
     """A task's newest states, up to ten per second; the last one is final, unless the app shuts down."""
     if view.ended:  # a task that ended long ago can no longer be watched
         yield view

@@ -9,8 +9,8 @@ from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse, Response
 
 from zimage_app.domain.errors import LoraError, ModelError, RequestError, naming_fields
-from zimage_app.rest.caller import Calling
-from zimage_app.rest.pictures import Own
+from zimage_app.rest.caller import CurrentCaller
+from zimage_app.rest.pictures import OwnPicture
 from zimage_app.rest.schema import GenerateRequest
 from zimage_app.service.exports.comfy import FORMS, Form
 
@@ -28,7 +28,7 @@ class Workflow(BaseModel):
 
 
 @router.post("/workflow")
-def workflow(body: GenerateRequest, caller: Calling, form: AskedForm = FORMS[0]) -> Workflow:
+def workflow(body: GenerateRequest, caller: CurrentCaller, form: AskedForm = FORMS[0]) -> Workflow:
     """A request as a ComfyUI workflow; nothing is made. What ComfyUI can't do is refused by name."""
     model = body.asked.model or caller.studio.default_model
     with naming_fields():
@@ -38,7 +38,7 @@ def workflow(body: GenerateRequest, caller: Calling, form: AskedForm = FORMS[0])
 
 
 @router.get("/images/{image_id}/workflow", response_class=JSONResponse)
-def workflow_of(saved: Own, caller: Calling, form: AskedForm = FORMS[0]) -> Response:
+def workflow_of(saved: OwnPicture, caller: CurrentCaller, form: AskedForm = FORMS[0]) -> Response:
     """A picture's settings as a ComfyUI workflow, as a file to keep."""
     try:
         made, _ = caller.studio.workflow(saved.record.request, saved.record.model, form)

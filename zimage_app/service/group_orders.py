@@ -35,11 +35,11 @@ class Requester:
     language: Language = "en"
     """Language of the labels on a grid's sheets."""
     trusted: bool = False
-    """Whether it is a program of the app's own user, who may start from every picture that was handed in."""
+    """Whether it is a program of the app's own user, who may use every uploaded picture."""
 
 
 @dataclass(frozen=True, slots=True)
-class Many:
+class PlannedGroup:
     """A planned batch or grid that isn't queued yet."""
 
     kind: Kind
@@ -53,7 +53,7 @@ class Many:
     labels: Labels = ()
 
 
-def plan_grid(studio: Studio, settings: Mapping[str, Any], axes: Sequence[Axis], requester: Requester) -> Many:
+def plan_grid(studio: Studio, settings: Mapping[str, Any], axes: Sequence[Axis], requester: Requester) -> PlannedGroup:
     """Plan a grid over one to three axes; ``settings`` is a request as plain data, in which stages may be omitted.
 
     Raises:
@@ -67,7 +67,7 @@ def plan_grid(studio: Studio, settings: Mapping[str, Any], axes: Sequence[Axis],
         data["seed"] = draw_seed()  # drawn once, so that cells differ in the varied settings only
     options = GridOptions(data, _planner(studio, requester), studio.presets, requester.model)
     places, items = grid_items(axes, options)
-    return Many(
+    return PlannedGroup(
         "grid",
         items[0].plan.request.full_prompt,
         tuple(items),
@@ -78,7 +78,7 @@ def plan_grid(studio: Studio, settings: Mapping[str, Any], axes: Sequence[Axis],
 
 
 @dataclass(frozen=True, slots=True)
-class Entries:
+class BatchInput:
     """A batch and its common settings."""
 
     title: str
@@ -90,7 +90,7 @@ class Entries:
     seed_mode: SeedMode = "count"
 
 
-def plan_batch(studio: Studio, entries: Entries, requester: Requester) -> Many:
+def plan_batch(studio: Studio, entries: BatchInput, requester: Requester) -> PlannedGroup:
     """Plan a picture for each entry.
 
     Raises:
@@ -103,11 +103,11 @@ def plan_batch(studio: Studio, entries: Entries, requester: Requester) -> Many:
     planner = _planner(studio, requester)
     options = BatchOptions(settings, planner, entries.seed, entries.seed_mode, made_with=requester.model)
     items, notes = batch_items(entries.title, entries.batch, options)
-    return Many("batch", entries.title, tuple(items), _cost(studio, items, requester.model), tuple(notes))
+    return PlannedGroup("batch", entries.title, tuple(items), _cost(studio, items, requester.model), tuple(notes))
 
 
-def start(studio: Studio, many: Many, requester: Requester, group: str = "") -> GroupRecord:
-    """Queue all pictures or none, and save them as a group; ``group`` is the caller's own name for the jobs' group.
+def start(studio: Studio, many: PlannedGroup, requester: Requester, group: str = "") -> GroupRecord:
+    """Queue all pictures or none, and save them as a group; ``group`` is an id of the jobs' group chosen by the caller.
 
     Raises:
         StudioError: as ``Studio.submit``; also StorageError if the group's folder can't be written.
@@ -118,14 +118,14 @@ def start(studio: Studio, many: Many, requester: Requester, group: str = "") -> 
     try:
         record = _record(many, group_id, group or group_id, jobs, owner_mark(requester.owner))
         studio.groups.save(record)
-    except BaseException:  # whatever it is: no jobs stay queued that belong to no group
+    except BaseException:  # after any error: otherwise jobs without a group would stay queued
         for job in jobs:
             studio.cancel(job)
         raise
     return record
 
 
-def _record(many: Many, group_id: str, group: str, jobs: Sequence[str], mark: str) -> GroupRecord:
+def _record(many: PlannedGroup, group_id: str, group: str, jobs: Sequence[str], mark: str) -> GroupRecord:
     places: Sequence[Place | None] = many.places or [None] * len(jobs)
     items = tuple(
         GroupItem(item.index, item.id, item.key, item.name, item.text, job, place)
@@ -147,11 +147,11 @@ def _planner(studio: Studio, requester: Requester) -> Callable[[GenerationReques
 
 
 def _cost(studio: Studio, items: Sequence[BatchItem], model: str) -> Cost:
-    return cost_of([item.plan for item in items], studio.pace.of(model), memory=studio.remembers_stages)
+    return cost_of([item.plan for item in items], studio.run_times.of(model), memory=studio.remembers_stages)
 
 
 def _check_count(studio: Studio, count: int, field: str) -> None:
-    most = studio.most_waiting
+    most = studio.max_waiting
     if count > most:
         raise RequestError(
             field, Text(f"{count} pictures; at most {most} may wait at once", f"共 {count} 张；最多同时排队 {most} 张")

@@ -28,7 +28,7 @@ from zimage_app.domain.text import Text
 from zimage_app.models.disk.regular_file import read_regular
 from zimage_app.service.jobs.state import JobState
 from zimage_app.service.jobs.view import JobView
-from zimage_app.service.many.batch.item_files import file_of, save_item
+from zimage_app.service.many.batch.item_files import picture_path, save_item
 from zimage_app.service.many.batch.items import Item
 from zimage_app.service.many.batch.manifest import NAME as MANIFEST
 from zimage_app.service.many.batch.manifest import Manifest
@@ -48,7 +48,7 @@ _ENDED = ("done", "failed", "cancelled")
 _LASTING = frozenset(
     (None, errno.ENOENT, errno.ENAMETOOLONG, errno.EINVAL, errno.EFBIG, errno.EISDIR, errno.ENOTDIR, errno.EILSEQ)
 )
-"""Numbers of errors that are the same at every retry, unlike a full disk. Errors of Pillow have None."""
+"""Error numbers for which a retry is pointless, unlike a full disk. Pillow's errors have None."""
 _UNKNOWN_JOB = Text("The app no longer knows this task.", "程序中已没有这个任务。")
 _NO_PICTURE = Text("Its picture was deleted before it was put into this folder.", "图片在放入此文件夹之前已被删除。")
 
@@ -110,7 +110,7 @@ class Groups:
         self._view = view
         self._open: dict[str, tuple[GroupRecord, Manifest]] = {}
         self._owners: dict[Path, str] = {}
-        """By folder, the mark of each group that was read once: others' need not be read again."""
+        """Folder -> owner mark of each group read so far, so that other owners' groups are not read again."""
         self._turn = threading.Lock()
         """Lock for starting the thread and changing ``_open``."""
         self._wake = threading.Event()
@@ -119,7 +119,7 @@ class Groups:
         self._trouble = ""
 
     def start(self) -> None:
-        """Continue with groups that were unfinished when the app ended."""
+        """Continue groups that were unfinished when the app ended."""
         for path in self._outputs.glob(f"*/*/{_OPEN}"):
             record = _read(path.parent)
             if record is not None:
@@ -155,7 +155,9 @@ class Groups:
 
     def newest(self, may_see: Callable[[str], bool], count: int) -> list[GroupView]:
         """Return up to ``count`` newest groups whose owner's mark passes ``may_see``."""
-        folders = [path for name in _FOLDERS.values() for path in (self._outputs / name).glob("*") if _is_id(path)]
+        folders = [
+            path for name in _FOLDERS.values() for path in (self._outputs / name).glob("*") if _ID.fullmatch(path.name)
+        ]
         found: list[GroupView] = []
         for folder in sorted(folders, key=lambda path: path.name, reverse=True):
             if folder in self._owners and not may_see(self._owners[folder]):
@@ -214,7 +216,7 @@ class Groups:
 
     def _shown(self, record: GroupRecord) -> GroupView:
         folder = self._folder(record)
-        states = Counter(_ended(Manifest.of(folder), record))
+        states = Counter(_ended(Manifest.read(folder), record))
         done, failed, cancelled = (states[name] for name in _ENDED)
         sheets = sorted(path.name for path in folder.glob("sheet-*.png"))
         names = [*sorted(sheets, key=len), "index.html", MANIFEST]
@@ -226,7 +228,7 @@ class Groups:
         with self._turn:
             if self._closed:
                 return
-            self._open[record.id] = record, Manifest.of(self._folder(record))
+            self._open[record.id] = record, Manifest.read(self._folder(record))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="studio-groups", daemon=True)
                 self._thread.start()
@@ -238,7 +240,7 @@ class Groups:
             self._wake.clear()
             for record, manifest in list(self._open.values()):
                 try:
-                    if self._settled(record, manifest):
+                    if self._collect(record, manifest):
                         with self._turn:
                             del self._open[record.id]
                 except (StudioError, OSError) as error:  # retried at the next tick
@@ -250,7 +252,7 @@ class Groups:
                     with self._turn:
                         del self._open[record.id]
 
-    def _settled(self, record: GroupRecord, manifest: Manifest) -> bool:
+    def _collect(self, record: GroupRecord, manifest: Manifest) -> bool:
         """Add jobs that ended since the last check to the folder; return whether the group is finished."""
         if not manifest.folder.is_dir():  # the folder was deleted
             return True
@@ -267,7 +269,7 @@ class Groups:
         return True
 
     def _lay_out(self, record: GroupRecord, manifest: Manifest) -> None:
-        """Draw the sheets; a grid with a picture that can't be read stays without."""
+        """Draw the sheets; a grid with an unreadable picture gets none."""
         try:
             _draw_sheets(record, manifest)
         except StorageError as error:
@@ -296,7 +298,7 @@ class Groups:
 
 
 def _lasts(error: BaseException) -> bool:
-    """Whether a retry would meet the same error: one of a picture's content, or of the system that doesn't pass."""
+    """Whether a retry would fail again: an error of a picture's content, or a permanent one of the system."""
     while error.__cause__ is not None:
         error = error.__cause__
     return not isinstance(error, OSError) or error.errno in _LASTING
@@ -325,13 +327,9 @@ def _draw_sheets(record: GroupRecord, manifest: Manifest) -> None:
     from zimage_app.service.many.grids.sheet import write_sheets  # imports Pillow's fonts
 
     done = [item for item in record.items if manifest.last[item.key]["state"] == "done"]
-    pictures = {item.place: path for item in done if item.place and (path := file_of(item, manifest)).is_file()}
+    pictures = {item.place: path for item in done if item.place and (path := picture_path(item, manifest)).is_file()}
     if pictures:
         write_sheets(manifest.folder, pictures, record.labels)
-
-
-def _is_id(path: Path) -> bool:
-    return _ID.fullmatch(path.name) is not None
 
 
 def _read(folder: Path) -> GroupRecord | None:

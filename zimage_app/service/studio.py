@@ -29,15 +29,15 @@ from zimage_app.service.diagnostics.monitor import Monitor
 from zimage_app.service.exports.comfy import Form, exported
 from zimage_app.service.exports.comfy.names import file_names
 from zimage_app.service.generation.model_slot import LoadedModel, ModelSlot
-from zimage_app.service.generation.pace import Pace
-from zimage_app.service.generation.start_pictures import KeptPicture, inputs_of
+from zimage_app.service.generation.run_times import RunTimes
+from zimage_app.service.generation.start_pictures import StoredPicture, inputs_of
 from zimage_app.service.groups import Groups
 from zimage_app.service.jobs.core import JobRules
 from zimage_app.service.jobs.dispatcher import Dispatcher
 from zimage_app.service.jobs.progress import LiveJob
 from zimage_app.service.jobs.runners.about import runner_section
 from zimage_app.service.jobs.runners.fallback import FallbackRunner
-from zimage_app.service.jobs.runners.kinds import runners_elsewhere
+from zimage_app.service.jobs.runners.kinds import KINDS
 from zimage_app.service.jobs.runners.local import LocalDependencies, LocalRunner
 from zimage_app.service.jobs.runners.remote import RemoteDependencies
 from zimage_app.service.jobs.runners.runner import Runner, RunnerStatus
@@ -56,7 +56,7 @@ from zimage_app.service.pictures.gallery import Gallery
 from zimage_app.service.pictures.history import History, Search
 from zimage_app.service.pictures.views import SavedPicture
 from zimage_app.service.rules.limits import DiskUse, check_disk, check_plan
-from zimage_app.service.rules.permissions import may_see, owner_mark, require_home
+from zimage_app.service.rules.permissions import may_see, owner_mark, refuse_if_shared
 from zimage_app.service.setup.config import StudioConfig
 
 if TYPE_CHECKING:
@@ -97,18 +97,20 @@ class Studio:
         self.negatives = NegativeLibrary(*config.negative_folders)
         self.presets = PresetLibrary(*config.preset_folders)
         self.wildcards = WildcardLibrary(*config.wildcard_folders)
-        self.pace = Pace(config.outputs)
+        self.run_times = RunTimes(config.outputs)
         self._tokens = TokenCounter()
         self.shared = config.shared
         """Whether strangers can reach the page; they see only their own pictures and can't change shared things."""
         self.borrows_gpu = config.borrowed_gpu
-        """Whether a GPU is lent per run to the page's visitor (ZeroGPU), so that only actions on the page have one."""
+        """Whether a GPU is borrowed for each run in the visitor's name (ZeroGPU), so only the page can start runs."""
         self.inputs = inputs_of(config, shared=config.shared)
-        self._slots = [self._new_slot(device) for device in _devices(config)]
+        self._slots = [
+            ModelSlot(self.loras, self.inputs, replace(config, device=device)) for device in _devices(config)
+        ]
         self._disk = DiskUse(config.outputs)
         self._gallery = Gallery(config.outputs)
         self._local = [self._local_runner(slot) for slot in self._slots] if config.runner.is_local else []
-        self._elsewhere = self._runners_elsewhere()
+        self._remote = self._remote_runners()
         self._rules = JobRules(config.allowed, config.shared, config.interrupted, config.folders)
         self._jobs = Dispatcher(config.state, self._gallery, self._all_runners(), self._rules)
         self.inputs.in_use = self._jobs.start_pictures
@@ -129,9 +131,9 @@ class Studio:
         """Return the card of a model; raises ModelError if it isn't on this machine."""
         return self._source(name).card
 
-    def told(self, text: Text) -> Text:
-        """The sentence as the page's visitors may read it: on a shared page it reveals no folders."""
-        return self._rules.told(text)
+    def redacted(self, text: Text) -> Text:
+        """The sentence for the page's visitors: on a shared page, without folders."""
+        return self._rules.redacted(text)
 
     def _source(self, name: str) -> ModelSource:
         given = self._config.model
@@ -154,7 +156,7 @@ class Studio:
             LoraError: there is no such LoRA, or its folder can't be written to.
             ForbiddenError: the page is shared with strangers.
         """
-        require_home("notes", shared=self.shared)
+        refuse_if_shared("notes", shared=self.shared)
         return self.loras.write_notes(name, notes)
 
     def tokens(self, model: str, text: str) -> int | None:
@@ -204,7 +206,7 @@ class Studio:
         """Queue a request and return the job's id; afterwards the job survives a restart.
 
         ``group`` is shared by requests that belong together, see ``cancel_group``. ``on_cpu`` makes this picture on the
-        CPU even if there is a GPU. ``trusted`` callers may start from every picture that was handed in.
+        CPU even if there is a GPU. ``trusted`` callers may use every uploaded picture.
 
         Raises:
             BusyError: the queue is full, or the pictures have used up their disk quota.
@@ -233,7 +235,7 @@ class Studio:
         return job_id
 
     def _device(self, on_cpu: bool) -> str:
-        """The device that a job asks for; empty for the usual one. Raises as ``submit`` does."""
+        """The device for a job; empty for the default one. Raises as ``submit`` does."""
         if not on_cpu:
             return ""
         if not self._local:
@@ -244,12 +246,12 @@ class Studio:
                     "false 仅用于由本程序自己生成的图片；当前的生成器自行决定设备",
                 ),
             )
-        # Only torch knows GPUs of all makers. It takes seconds to import, but the picture needs it anyway.
+        # Only torch finds GPUs of all vendors. Importing it takes seconds, but the picture needs it anyway.
         from zimage_app.models.device import best_device
 
         if all((slot.device or best_device().type) == "cpu" for slot in self._slots):
-            return ""  # under another name the model would be loaded again, and timed apart
-        require_home("models", shared=self.shared)
+            return ""  # under another device name the model would be loaded again, and its times counted separately
+        refuse_if_shared("models", shared=self.shared)
         return "cpu"
 
     def checked_plan(
@@ -262,7 +264,7 @@ class Studio:
         return plan
 
     @property
-    def most_waiting(self) -> int:
+    def max_waiting(self) -> int:
         """Maximum number of waiting jobs per owner."""
         return self._config.allowed.waiting_of_owner
 
@@ -279,10 +281,10 @@ class Studio:
             StorageError: the picture's file is missing, or can't be stored as a start picture.
             ModelError: the model isn't on this machine.
         """
-        kept = self.kept_input(picture, owner)
+        kept = self.store_as_input(picture, owner)
         return upscaled(picture.record.request, kept.sha256, (kept.width, kept.height), self.card(model), asked)
 
-    def kept_input(self, picture: SavedPicture, owner: str = "") -> KeptPicture:
+    def store_as_input(self, picture: SavedPicture, owner: str = "") -> StoredPicture:
         """Store a history picture as a start picture; raises StorageError if its file can't be read or stored."""
         try:
             data = picture.read()
@@ -405,7 +407,7 @@ class Studio:
     def runners(self) -> tuple[tuple[RunnerStatus, str | None], ...]:
         """Return the status of every runner with the id of its job; fallback runners come last, without a job."""
         working = self._jobs.runners()
-        behind = [runner.status() for runner in self._elsewhere] if self._local else []
+        behind = [runner.status() for runner in self._remote] if self._local else []
         return (*working, *((status, None) for status in behind))
 
     def queue(self) -> QueueView:
@@ -437,7 +439,7 @@ class Studio:
         """
         from zimage_app.models.device import named_device  # imports torch, which takes seconds
 
-        require_home("models", shared=self.shared)
+        refuse_if_shared("models", shared=self.shared)
         if name is not None:
             named_device(name)
 
@@ -483,7 +485,7 @@ class Studio:
         self.models.close()
         self.groups.close()
         self._jobs.close()
-        for runner in self._elsewhere:  # the dispatcher doesn't close fallback runners
+        for runner in self._remote:  # the dispatcher doesn't close fallback runners
             runner.close(_RUNNER_SECONDS)
         self.history.close()
 
@@ -497,9 +499,6 @@ class Studio:
         plan = self.plan(request, model)
         return exported(plan, source.card.name, file_names(source, self.loras, plan.request), form)
 
-    def _new_slot(self, device: str | None) -> ModelSlot:
-        return ModelSlot(self.loras, self.inputs, replace(self._config, device=device))
-
     def _local_runner(self, slot: ModelSlot) -> LocalRunner:
         model = partial(self._model, slot)
         dependencies = LocalDependencies(self.plan, model, self.loras.hash_files, self._gallery)
@@ -510,19 +509,19 @@ class Studio:
 
         return LocalRunner(dependencies, where)
 
-    def _runners_elsewhere(self) -> list[Runner]:
+    def _remote_runners(self) -> list[Runner]:
         choice = self._config.fallback if self._config.runner.is_local else self._config.runner
         if choice is None or choice.is_local:
             return []
         dependencies = RemoteDependencies(self.plan, self._source, self.loras, self.inputs, self._gallery)
-        return runners_elsewhere(choice, dependencies)
+        return KINDS[choice.kind](dependencies, choice.addresses)
 
     def _all_runners(self) -> list[Runner]:
         """Return the runners that the dispatcher assigns jobs to."""
-        if self._local and self._elsewhere:
-            behind = itertools.cycle(self._elsewhere)
+        if self._local and self._remote:
+            behind = itertools.cycle(self._remote)
             return [FallbackRunner(runner, next(behind)) for runner in self._local]
-        return [*self._local, *self._elsewhere]
+        return [*self._local, *self._remote]
 
     def _model(
         self, slot: ModelSlot, job: Job, tell: Callable[[Text], None], cancelled: Callable[[], bool]

@@ -34,7 +34,7 @@ from zimage_app.ui.page.theme import studio_theme
 from zimage_app.ui.queue.queue_routes import queue_routes
 from zimage_app.ui.server.api import public_parameters
 from zimage_app.ui.server.framework import FrameworkMiddleware
-from zimage_app.ui.server.sessions import EventsMiddleware, bound_sessions
+from zimage_app.ui.server.sessions import EventsMiddleware, limit_sessions
 from zimage_app.ui.server.visitor import VisitorMiddleware
 from zimage_app.ui.start.start_picture import start_routes
 from zimage_app.ui.topbar.monitor import monitor_routes
@@ -123,14 +123,14 @@ def start(
             root_path=config.prefix,
             **network,
         )
-    bound_sessions(page)
+    limit_sessions(page)
     config.gate.open()
     return page
 
 
 @contextmanager
 def _one_application() -> Iterator[None]:
-    """Build a page without the three applications that Gradio makes meanwhile; ``launch`` makes the one that serves."""
+    """Build a page without the three web applications that Gradio creates; ``launch`` creates the one that serves."""
     original = App.create_app
     App.create_app = staticmethod(lambda *_, **__: None)  # type: ignore[assignment]
     try:
@@ -157,7 +157,7 @@ def _replaced_server(proxies: Sequence[str]) -> Iterator[None]:
     def start_server(
         app: App, server_name: str | None = None, server_port: int | None = None, *_: object, **__: object
     ) -> tuple[str, int, str, http_server.Server]:
-        # Gradio puts it outside the guard, where it would let pages of all sites read the answers.
+        # Gradio would put this middleware outside the guard, and pages of all sites could read the responses.
         kept = [each for each in app.user_middleware if each.cls != CustomCORSMiddleware]  # type: ignore[comparison-overlap]
         app.user_middleware = kept
         name, port = server_name or "127.0.0.1", server_port or 0

@@ -1,4 +1,4 @@
-"""Authentication on every route: visitors by name and password, programs by API key. It ignores who owns what.
+"""Authentication on every route: visitors by name and password, programs by API key. It doesn't know who owns what.
 
 A login lasts until the app ends or the visitor opens ``/logout``. Programs may send name and password with each
 request instead (HTTP Basic), and Gradio's client can log in through ``/login`` as usual.
@@ -24,6 +24,7 @@ from zimage_app.domain.text import Text
 from zimage_app.web.client import client_of
 from zimage_app.web.cookies import cookie
 from zimage_app.web.credentials import Credentials
+from zimage_app.web.json_bodies import read_body
 from zimage_app.web.language import LOCALES, LanguageChoice, language_of
 from zimage_app.web.owner import KEY_OWNER, LOCAL, LOCAL_HEADER, key_owner
 from zimage_app.web.prefix import prefix_of
@@ -39,7 +40,7 @@ _FAILURES = 10
 _PAUSE = 60.0
 _MAX_COUNTED = 10_000
 _COUNTED_NAME = 64
-"""Characters of a name that are counted; longer names with the same beginning share a count."""
+"""Names are counted by their first characters, this many; longer names with the same beginning share a count."""
 _LOGIN_BODY = 10_000
 
 _NO_KEY = Text(
@@ -157,11 +158,9 @@ class AccessMiddleware:
         there = request.query_params.get("next", "/")
         if request.method != "POST":
             return self._form(request, there)
-        body = bytearray()
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > _LOGIN_BODY:
-                return refusal(request.scope, 413, _WRONG, self._default_language)
+        body = await read_body(request, _LOGIN_BODY)
+        if len(body) > _LOGIN_BODY:
+            return refusal(request.scope, 413, _WRONG, self._default_language)
         given = parse_qs(body.decode(errors="replace"), keep_blank_values=True)
         name, password = (given.get(field, [""])[0] for field in ("username", "password"))
         failed = self._check(request, name, password)

@@ -25,7 +25,7 @@ class Credentials:
     """Passwords by name."""
     api_key: str = field(default="", repr=False)
     local_key: str = field(default="", repr=False)
-    """Admits other programs of the user who runs the app; drawn at every start and kept in a file of that user."""
+    """The key of other programs of the user who runs the app; drawn at every start, in a file of that user."""
 
     def fits(self, name: str, password: str) -> bool:
         """Whether ``password`` belongs to ``name``; takes the same time for an unknown name."""

@@ -1,4 +1,4 @@
-"""Refuses requests with a foreign host, from other sites' pages, with odd paths or large bodies, or before startup.
+"""Refuses requests with a foreign host, from other sites' pages, with ambiguous paths or large bodies.
 
 Wraps page and REST alike, and adds the security headers to every response. It ignores owners, logins and routes.
 """
@@ -19,7 +19,7 @@ from zimage_app.web.hosts import Hosts
 from zimage_app.web.refusal import refusal
 
 MAX_FILE = 64 * 2**20
-"""Bytes of a request that uploads a file; the largest picture that is read."""
+"""Maximum bytes of a request that uploads a file: of the largest accepted picture."""
 TAKES_FILES = ("/import", "/inputs", "/api/inputs", "/many/batch")
 MAX_BODY = 4 * 2**20
 """Bytes of any other request."""
@@ -28,7 +28,7 @@ STARTUP = "/gradio_api/startup-events"
 PAGES = ("/", "/docs", "/login")
 """Paths that other sites may link to."""
 NONCE = "zimage_nonce"
-"""Key in a request's scope: the nonce that inline scripts of the response must have."""
+"""Key in a request's scope of the nonce that inline scripts of the response must have."""
 
 _FOREIGN_HOST = Text(
     "This app doesn't answer under that name. Behind a proxy, start it with --allow-host NAME.",
@@ -45,8 +45,8 @@ _TOO_LARGE = Text(
     f"The request is too large; at most {MAX_BODY // 2**20} MB are taken, and {MAX_FILE // 2**20} MB of a file.",
     f"请求过大，最多 {MAX_BODY // 2**20} MB，文件最多 {MAX_FILE // 2**20} MB。",
 )
-_ODD_PATH = re.compile(rb"[\x00-\x1f\x7f\\]|//|/\.{1,2}(/|\Z)")
-_ODD_ESCAPE = re.compile(rb"%(2f|5c|2e|25|[01][0-9a-f]|7f)", re.IGNORECASE)
+_AMBIGUOUS_PATH = re.compile(rb"[\x00-\x1f\x7f\\]|//|/\.{1,2}(/|\Z)")
+_AMBIGUOUS_ESCAPE = re.compile(rb"%(2f|5c|2e|25|[01][0-9a-f]|7f)", re.IGNORECASE)
 """Escaped slashes, dots, percent signs and control characters, which make one path look like another."""
 _FRAME = "base-uri 'self'; form-action 'self'; object-src 'none'; frame-ancestors 'self'"
 _PAGE_POLICY = (
@@ -55,7 +55,7 @@ _PAGE_POLICY = (
 )
 """Gradio needs ``unsafe-eval`` and inline styles; inline scripts need the page's nonce."""
 _FILE_POLICY = "default-src 'none'; sandbox; frame-ancestors 'self'"
-"""For all other responses: a browser that shows one directly must not run anything in it."""
+"""For all other responses: a browser that displays one must not run anything in it."""
 
 
 class Gate:
@@ -92,7 +92,7 @@ class GuardMiddleware:
             await send({"type": "websocket.close", "code": 1008})
             return
         scope = {**scope, NONCE: secrets.token_urlsafe(16)}
-        dressed = _Dressed(send, self._framed_by, scope[NONCE])
+        dressed = _SendWithHeaders(send, self._framed_by, scope[NONCE])
         if not self._gate.is_open and scope["path"] != STARTUP:
             await _starting(scope)(scope, receive, dressed)
             return
@@ -101,7 +101,7 @@ class GuardMiddleware:
             await refusal(scope, *reason)(scope, receive, dressed)
             return
         try:
-            await self._app(scope, _Bounded(receive, _most(scope)), dressed)
+            await self._app(scope, _LimitedReceive(receive, _max_body(scope)), dressed)
         except HTTPException as error:  # a body that is too large or too slow, read before any route
             if dressed.begun:
                 raise
@@ -116,13 +116,13 @@ class GuardMiddleware:
             return 403, _FOREIGN_ORIGIN
         if _is_foreign(scope, headers, framed=bool(self._framed_by)):
             return 403, _FOREIGN_ORIGIN
-        if is_odd(scope.get("raw_path") or scope["path"].encode()):
+        if is_ambiguous_path(scope.get("raw_path") or scope["path"].encode()):
             return 404, _NOT_FOUND
         # The app never sends multipart forms, and Gradio would write their files to disk before any check.
         if headers.get("content-type", "").strip().lower().startswith("multipart/"):
             return 415, _NO_FORMS
         length = headers.get("content-length", "0")
-        if not length.isdigit() or int(length) > _most(scope):
+        if not length.isdigit() or int(length) > _max_body(scope):
             return 413, _TOO_LARGE
         return None
 
@@ -143,22 +143,22 @@ def _is_foreign(scope: Scope, headers: Headers, *, framed: bool) -> bool:
     return not (follows and scope["method"] in ("GET", "HEAD") and scope["path"] in PAGES)
 
 
-def is_odd(raw_path: bytes) -> bool:
-    """Whether a path is written in a way that routes and the rules about them could read differently."""
-    return bool(_ODD_ESCAPE.search(raw_path) or _ODD_PATH.search(unquote_to_bytes(raw_path)))
+def is_ambiguous_path(raw_path: bytes) -> bool:
+    """Whether a path is written so that routes and the checks of paths could interpret it differently."""
+    return bool(_AMBIGUOUS_ESCAPE.search(raw_path) or _AMBIGUOUS_PATH.search(unquote_to_bytes(raw_path)))
 
 
-def _most(scope: Scope) -> int:
+def _max_body(scope: Scope) -> int:
     """Most bytes of the request's body."""
     return MAX_FILE if scope["path"].rstrip("/") in TAKES_FILES else MAX_BODY
 
 
-class _Bounded:
-    """A ``receive`` that raises HTTPException 413 once the body exceeds ``most`` bytes, whatever its header said."""
+class _LimitedReceive:
+    """A ``receive`` that raises HTTPException 413 once the body exceeds ``max_bytes``, whatever its header says."""
 
-    def __init__(self, receive: Receive, most: int) -> None:
+    def __init__(self, receive: Receive, max_bytes: int) -> None:
         self._receive = receive
-        self._left = most
+        self._left = max_bytes
 
     async def __call__(self) -> Message:
         message = await self._receive()
@@ -169,7 +169,7 @@ class _Bounded:
         return message
 
 
-class _Dressed:
+class _SendWithHeaders:
     """A ``send`` that adds the security headers to the response."""
 
     def __init__(self, send: Send, framed_by: str, nonce: str) -> None:

@@ -27,7 +27,7 @@ MAX_ELEMENTS = 5_000
 MAX_DEPTH = 32
 MAX_TEXT = 384 * 2**10
 """Bytes of one string as written in JSON, where a character may take twelve."""
-PARSED = "zimage_json"
+JSON_BODY = "zimage_json"
 """Key in a request's scope: the parsed body; missing without a body, or where it isn't JSON."""
 
 _TEXTS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
@@ -51,7 +51,7 @@ _MAX_WAITING = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class Refusal:
     """The status and reason with which a body is refused."""
 
     status: int
@@ -76,22 +76,23 @@ class JsonMiddleware:
             await self._app(scope, receive, send)
             return
         try:
-            body = await _read(Request(scope, receive))
+            body = await read_body(Request(scope, receive), MAX_JSON)
         except ClientDisconnect:
             return
-        found = body if isinstance(body, Refused) else await self._parsed(body)
-        if isinstance(found, Refused):
+        found = await self._parsed(body)
+        if isinstance(found, Refusal):
             await refusal(scope, found.status, found.text, self._default_language)(scope, receive, send)
             return
-        assert isinstance(body, bytes)
-        await self._app({**scope, **found}, _Replay(body, receive), send)
+        await self._app({**scope, **found}, _ReplayedBody(body, receive), send)
 
-    async def _parsed(self, body: bytes) -> dict[str, Any] | Refused:
+    async def _parsed(self, body: bytes) -> dict[str, Any] | Refusal:
         """The entries to add to the scope, or the refusal."""
         if not body:
             return {}
+        if len(body) > MAX_JSON:
+            return Refusal(413, _TOO_LONG)
         if self._waiting >= _MAX_WAITING:
-            return Refused(503, _BUSY)
+            return Refusal(503, _BUSY)
         self._waiting += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._pool, _parse, body)
@@ -99,25 +100,26 @@ class JsonMiddleware:
             self._waiting -= 1
 
 
-async def _read(request: Request) -> bytes | Refused:
+async def read_body(request: Request, max_bytes: int) -> bytes:
+    """Read a request's body; reading stops soon after ``max_bytes`` bytes."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > MAX_JSON:
-            return Refused(413, _TOO_LONG)
+        if len(body) > max_bytes:
+            break
     return bytes(body)
 
 
-def _parse(body: bytes) -> dict[str, Any] | Refused:
-    if reason := excess(body):
-        return Refused(422, reason)
+def _parse(body: bytes) -> dict[str, Any] | Refusal:
+    if reason := exceeded_bound(body):
+        return Refusal(422, reason)
     try:
-        return {PARSED: json.loads(body)}
+        return {JSON_BODY: json.loads(body)}
     except ValueError:  # the endpoint reports it, with the position
         return {}
 
 
-def excess(body: bytes) -> Text | None:
+def exceeded_bound(body: bytes) -> Text | None:
     """The bound that a JSON text exceeds; None where it may be parsed. Linear in its length."""
     if b"\0" in body:  # UTF-16 and UTF-32, which json.loads accepts too
         return _NOT_UTF8
@@ -136,7 +138,7 @@ def excess(body: bytes) -> Text | None:
     return None
 
 
-class _Replay:
+class _ReplayedBody:
     """A ``receive`` that returns the body already read, then passes on the client's further messages."""
 
     def __init__(self, body: bytes, receive: Receive) -> None:

@@ -28,8 +28,8 @@ _MAX_NEW = 1024
 """Connections that the system queues before they are accepted, without using file descriptors of the process."""
 
 
-def most_connections() -> int:
-    """The most open connections: the process's limit of open files, less a reserve, up to MAX_CONNECTIONS."""
+def max_connections() -> int:
+    """The maximum number of open connections: the limit of open files, less a reserve, up to MAX_CONNECTIONS."""
     if sys.platform == "win32":
         return MAX_CONNECTIONS
     import resource
@@ -45,7 +45,7 @@ def server_config(app: ASGIApp, host: str, port: int, proxies: Iterable[str] = (
     trusted = list(proxies)
 
     class Protocol(BoundedProtocol):
-        most = most_connections()
+        most = max_connections()
         proxies = tuple(trusted)
 
     return uvicorn.Config(
@@ -73,7 +73,7 @@ def hold_new_connections(server: uvicorn.Server) -> None:
 
 
 class BoundedProtocol(H11Protocol):
-    """A connection that is closed when its request's headers are late, or when a new connection needs its place."""
+    """A connection that is closed if its request's headers arrive too late, or to make room for a new connection."""
 
     most: int
     """Maximum of open connections, of all peers together."""
@@ -121,7 +121,7 @@ class BoundedProtocol(H11Protocol):
         return self.client[0] if self.client else ""
 
     def _make_room(self, connections: list[BoundedProtocol]) -> None:
-        """Close the connection that has been idle longest; this one where all others are busy."""
+        """Close the connection that has been idle longest, or this one if all others are busy."""
         idle = [each for each in connections if each is not self and not each.is_busy]
         # The earliest timer belongs to the longest idle connection; one without a timer has just been answered.
         oldest = min(idle, key=lambda each: each._arriving.when() if each._arriving else float("inf"), default=self)

@@ -29,9 +29,9 @@ _AGAIN_SECONDS = 5.0
 class Pool:
     """A few threads with a bounded queue."""
 
-    def __init__(self, places: int, most_waiting: float = math.inf) -> None:
+    def __init__(self, places: int, max_waiting: float = math.inf) -> None:
         self._limiter = anyio.CapacityLimiter(places)
-        self._most_waiting = most_waiting
+        self._most_waiting = max_waiting
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``work`` in a thread and return its result; its own errors pass through.
@@ -44,7 +44,7 @@ class Pool:
         return await anyio.to_thread.run_sync(partial(work, *args, **kwargs), limiter=self._limiter)
 
 
-HANDED_IN = Pool(places=2, most_waiting=16)
+UPLOADS = Pool(places=2, max_waiting=16)
 """For uploaded files, which are in memory while they wait."""
 THUMBNAILS = Pool(places=2)
 """For thumbnails that have not been made yet."""

@@ -54,7 +54,7 @@ class _Kind:
     """Limits for one kind of request that is counted while it is open."""
 
     owner: int
-    """Most open requests of one owner; ``client``: of one address; ``all``: together."""
+    """Maximum open requests of one owner; ``client``: of one address; ``all``: in all."""
     client: int
     all: int
     too_many: Text
@@ -86,9 +86,9 @@ class TrafficMiddleware:
         elif scope["method"] == "GET" and _STREAM.fullmatch(path):
             await self._counted(_STREAMS, scope, receive, send)
         elif scope["method"] == "POST" and path in TAKES_FILES:
-            await self._counted(_FILES, scope, _Timed(receive), send)
+            await self._counted(_FILES, scope, _TimedReceive(receive), send)
         else:
-            await self._app(scope, _Timed(receive), send)
+            await self._app(scope, _TimedReceive(receive), send)
 
     async def _counted(self, kind: _Kind, scope: Scope, receive: Receive, send: Send) -> None:
         keys = {(kind, ""): kind.all}
@@ -129,7 +129,7 @@ class _Rates:
         return left >= 1
 
 
-class _Timed:
+class _TimedReceive:
     """A ``receive`` that raises HTTPException 408 when the body arrives too slowly."""
 
     def __init__(self, receive: Receive) -> None:

@@ -1,4 +1,4 @@
-"""Logs where the event loop is blocked, because all pages and programs wait meanwhile."""
+"""Logs where the event loop is blocked, because then no page or program gets an answer."""
 
 from __future__ import annotations
 

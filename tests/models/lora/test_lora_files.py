@@ -14,7 +14,7 @@ from tests.models.lora_support import low_rank, write
 from zimage_app.domain.errors import LoraError
 from zimage_app.models.lora.files import modified, read_lora_file
 from zimage_app.models.weights.lookalikes import TOO_MANY
-from zimage_app.service.library.loras.header import read_contents
+from zimage_app.service.library.loras.header import read_header
 
 
 @pytest.mark.parametrize("name", ["ink.pt", "ink.CKPT", "style/ink.bin", "ink.pth", "ink.pkl"])
@@ -77,7 +77,7 @@ def test_a_file_of_more_tensors_than_a_lora_has_is_not_read(tmp_path: Path) -> N
     path = write(tmp_path, {f"layers.{number}.a": torch.zeros(1) for number in range(20_001)})
     with pytest.raises(LoraError, match="more than 20000 tensors"):
         read_lora_file(path)
-    assert read_contents(path).problem == TOO_MANY
+    assert read_header(path).problem == TOO_MANY
 
 
 def test_a_reason_is_never_longer_than_a_sentence(tmp_path: Path) -> None:

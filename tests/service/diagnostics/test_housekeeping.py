@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from zimage_app.service.diagnostics.housekeeping import TEMPORARY, Tidied, begin_tidying, tidy
+from zimage_app.service.diagnostics.housekeeping import TEMPORARY, CleanupCount, clean_up, start_cleanup
 from zimage_app.service.setup.config import StudioConfig
 from zimage_app.service.storage.atomic_files import write_whole
 from zimage_app.web.middleware import private_folder
@@ -49,7 +49,7 @@ def test_what_a_killed_app_was_writing_goes_and_pictures_stay(config: StudioConf
         put(day / "x.part"),
         put(day / ".y.0a1b2c3d.part", 5),
     ]
-    assert tidy(config, tmp_path / "temporary") == Tidied(5, 50)
+    assert clean_up(config, tmp_path / "temporary") == CleanupCount(5, 50)
     assert not any(path.exists() for path in unfinished)
     assert all(path.exists() for path in kept)
 
@@ -70,7 +70,7 @@ def test_what_is_called_unfinished_is_what_saving_leaves(
         write_whole(config.outputs / "x.png", b"data")
     put(config.outputs / names[0])
     monkeypatch.undo()
-    assert tidy(config, tmp_path / "temporary").files == 1
+    assert clean_up(config, tmp_path / "temporary").files == 1
 
 
 def test_of_databases_set_aside_the_newest_three_stay(config: StudioConfig, tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_of_databases_set_aside_the_newest_three_stay(config: StudioConfig, tmp_
         put(config.state / f"queue.sqlite.broken-2026010{number}-000000")
     put(config.outputs / ".history.sqlite.broken-20250101-000000")
     put(config.state / "queue.sqlite")
-    assert tidy(config, tmp_path / "temporary").files == 2
+    assert clean_up(config, tmp_path / "temporary").files == 2
     left = sorted(path.name for path in config.state.iterdir())
     assert left == ["queue.sqlite"] + [f"queue.sqlite.broken-2026010{number}-000000" for number in (2, 3, 4)]
     assert (config.outputs / ".history.sqlite.broken-20250101-000000").exists()
@@ -97,7 +97,7 @@ def test_temporary_folders_of_apps_that_are_gone_go(
     with private_folder():
         with tempfile.NamedTemporaryFile(delete=False) as left:
             assert Path(left.name).is_relative_to(temporary)
-        assert tidy(config, temporary) == Tidied(1, 500)
+        assert clean_up(config, temporary) == CleanupCount(1, 500)
         assert len(list(temporary.iterdir())) == 3
     assert sorted(path.name for path in temporary.iterdir()) == ["other", f"{TEMPORARY}-x"]
 
@@ -105,7 +105,7 @@ def test_temporary_folders_of_apps_that_are_gone_go(
 def test_folders_that_are_not_there_are_no_matter(tmp_path: Path) -> None:
     nowhere = tmp_path / "none"
     config = StudioConfig(outputs=nowhere, presets=nowhere, loras=nowhere)
-    thread = begin_tidying(config)
+    thread = start_cleanup(config)
     thread.join()
-    assert tidy(config, nowhere) == Tidied()
+    assert clean_up(config, nowhere) == CleanupCount()
     assert not nowhere.exists()

@@ -70,7 +70,7 @@ def pictures(config: StudioConfig) -> list[str]:
     for number, shape in enumerate([(160, 128, 3), (160, 128, 3), (160, 128)]):
         path = config.outputs / f"{number}.png"
         Image.fromarray(draw.integers(0, 256, shape, dtype=np.uint8)).save(path)
-        kept.append(inputs.keep_file(path).sha256)
+        kept.append(inputs.save_file(path).sha256)
     return kept
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 from zimage_app.domain.errors import ImportedFileError, RequestError, StorageError
 from zimage_app.domain.settings.start_picture import StartPicture
 from zimage_app.service.generation.start_pictures import FOLDER, MAX_BYTES, PictureInputs
-from zimage_app.service.pictures.decoding import Decoded, Wanted, decode
+from zimage_app.service.pictures.decoding import Decoded, DecodeOptions, decode
 from zimage_app.service.rules.permissions import owner_mark
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
@@ -137,7 +137,7 @@ def test_what_is_no_picture_to_start_from_is_refused(
 def test_room_is_made_by_what_was_not_used_for_longest(tmp_path: Path) -> None:
     noise = np.random.default_rng(1).integers(0, 256, (4, 40, 40, 3), dtype=np.uint8)
     files = [encoded(Image.fromarray(each)) for each in noise]
-    inputs = PictureInputs(tmp_path, most_kept=3 * (len(files[0]) + 2000))
+    inputs = PictureInputs(tmp_path, max_kept=3 * (len(files[0]) + 2000))
     digests = []
     for age, data in enumerate(files[:3]):
         digests.append(inputs.save(data, "x").sha256)
@@ -149,7 +149,7 @@ def test_room_is_made_by_what_was_not_used_for_longest(tmp_path: Path) -> None:
 
 
 def test_room_is_not_made_by_what_jobs_need(tmp_path: Path) -> None:
-    inputs = PictureInputs(tmp_path, most_kept=0)
+    inputs = PictureInputs(tmp_path, max_kept=0)
     first = inputs.save(encoded(halves()), "x").sha256
     inputs.in_use = lambda: {first}
     others = [inputs.save(encoded(halves().rotate(angle)), "x").sha256 for angle in (90, 180)]
@@ -186,7 +186,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"photo.png could not be kept in \.inputs"):
         PictureInputs(tmp_path).save(encoded(halves()), "photo.png")
     with pytest.raises(ImportedFileError, match="cannot be read"):
-        PictureInputs(tmp_path).keep_file(tmp_path / "none.png")
+        PictureInputs(tmp_path).save_file(tmp_path / "none.png")
 
 
 def test_x1_where_strangers_are_only_who_handed_a_picture_in_may_use_it(tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def test_x1_where_strangers_are_only_who_handed_a_picture_in_may_use_it(tmp_path
     assert anna not in "".join(path.name for path in (tmp_path / FOLDER).iterdir())
     shared.save(data, "x", bert)
     shared.check(start(digest), bert)
-    small = PictureInputs(tmp_path, most_kept=0, shared=True)
+    small = PictureInputs(tmp_path, max_kept=0, shared=True)
     small.save(encoded(halves(), "JPEG"), "y", bert)
     shared.save(data, "x", bert)
     assert shared.thumbnail(digest, anna) is None, "what went and came again is whose it came from"
@@ -231,7 +231,7 @@ def test_a_mask_is_looked_at_once_and_the_picture_not_at_all(
     white, black = (inputs.save(encoded(Image.new("L", (20, 40), grey)), "x").sha256 for grey in (255, 0))
     seen: list[bytes] = []
 
-    def counted(data: bytes, wanted: Wanted) -> Decoded:
+    def counted(data: bytes, wanted: DecodeOptions) -> Decoded:
         seen.append(data)
         return decode(data, wanted)
 

@@ -23,7 +23,7 @@ from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.settings.lora_use import LoraUse
 from zimage_app.domain.settings.stage import Stage
 from zimage_app.domain.text import Text
-from zimage_app.service.generation.generator import loading_as
+from zimage_app.service.generation.generator import load_options
 from zimage_app.service.generation.zero_gpu import lease_seconds
 from zimage_app.service.setup.config import ROOT, StudioConfig
 
@@ -47,8 +47,8 @@ def test_the_lease_grows_with_the_picture_and_is_never_more_than_a_visitor_may_h
 
 def test_no_kernels_are_tried_on_a_visitors_seconds(tmp_path: Path) -> None:
     own = StudioConfig(outputs=tmp_path)
-    assert loading_as(own).kernels is not None
-    assert loading_as(replace(own, borrowed_gpu=True)).kernels is None
+    assert load_options(own).kernels is not None
+    assert load_options(replace(own, borrowed_gpu=True)).kernels is None
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from zimage_app.service.jobs.runners.runner import Assignment, Reports, RunnerSt
 from zimage_app.service.jobs.store import Job, JobStore
 from zimage_app.service.jobs.view import JobView, stage_views
 from zimage_app.service.pictures.gallery import Gallery
-from zimage_app.service.rules.limits import HOME
+from zimage_app.service.rules.limits import PRIVATE_LIMITS
 
 
 class FakeClock:
@@ -94,7 +94,9 @@ class Bench:
         self.clock = FakeClock()
         self.progress = Progress(self.clock)
         self.runners: Sequence[HandRunner] = [HandRunner() for _ in range(runners)]
-        self.core = JobCore(self.store, self.gallery, self.progress, self.runners, rules or JobRules(HOME), at_once)
+        self.core = JobCore(
+            self.store, self.gallery, self.progress, self.runners, rules or JobRules(PRIVATE_LIMITS), at_once
+        )
 
     def submit(self, name: str, seed: int, owner: str = "", group: str = "") -> None:
         """Ask for a picture."""
@@ -102,9 +104,9 @@ class Bench:
         job = Job(name, owner, MODEL, plan.request.model_dump_json(), 100.0, group)
         self.core.submit(job, LiveJob(JobView(name, owner, MODEL, group=group, stages=stage_views(plan.request)), plan))
 
-    def settle(self) -> None:
+    def process(self) -> None:
         """What the dispatcher does after every message."""
-        self.core.settle(NoReports())
+        self.core.process(NoReports())
 
     def plan(self, held: Assignment) -> GenerationPlan:
         """What a job's request comes to; after a restart it is worked out again."""

@@ -33,7 +33,7 @@ from zimage_app.service.jobs.core import JobRules
 from zimage_app.service.jobs.dispatcher import Dispatcher
 from zimage_app.service.jobs.progress import LiveJob
 from zimage_app.service.jobs.runners.cluster.ray_cluster import RayHandle
-from zimage_app.service.jobs.runners.cluster.runner import ClusterRunner, Handle
+from zimage_app.service.jobs.runners.cluster.runner import ClusterRunner, WorkerHandle
 from zimage_app.service.jobs.runners.cluster.worker import Worker
 from zimage_app.service.jobs.runners.remote import RemoteDependencies, Unreachable
 from zimage_app.service.jobs.store import Job
@@ -41,7 +41,7 @@ from zimage_app.service.jobs.view import JobView, stage_views
 from zimage_app.service.library.loras import LoraLibrary
 from zimage_app.service.library.upscalers import FOLDERS as UPSCALERS
 from zimage_app.service.pictures.gallery import Gallery
-from zimage_app.service.rules.limits import HOME
+from zimage_app.service.rules.limits import PRIVATE_LIMITS
 from zimage_app.service.setup.config import ROOT, StudioConfig
 
 CONFIG = StudioConfig(offline=True)
@@ -82,7 +82,7 @@ class NearHandle:
 class Desk:
     """A dispatcher whose runners are workers elsewhere."""
 
-    def __init__(self, outputs: Path, *handles: Handle) -> None:
+    def __init__(self, outputs: Path, *handles: WorkerHandle) -> None:
         self.loras, self.inputs = LoraLibrary(ROOT / "loras"), PictureInputs(outputs)
         self.gallery = Gallery(outputs)
         self.card: ModelCard = source("demo").card
@@ -90,7 +90,7 @@ class Desk:
         self.runners = [
             ClusterRunner(dependencies, handle, f"w{n}", retry_interval=0.05) for n, handle in enumerate(handles)
         ]
-        self.dispatcher = Dispatcher(outputs / ".state", self.gallery, self.runners, JobRules(HOME))
+        self.dispatcher = Dispatcher(outputs / ".state", self.gallery, self.runners, JobRules(PRIVATE_LIMITS))
         self._asked = 0
 
     def close(self) -> None:
@@ -155,7 +155,7 @@ def test_stage_pictures_are_kept_and_another_file_of_a_lora_is_told(desk: Desk) 
 
 
 def test_what_a_job_needs_is_sent_once(desk: Desk, near: NearHandle) -> None:
-    kept = desk.inputs.keep_file(desk.gallery.save(a_picture(), a_record()).path)
+    kept = desk.inputs.save_file(desk.gallery.save(a_picture(), a_record()).path)
     stages = (STAGES[0].model_copy(update={"denoise": 0.5}),)
     asked = request(loras=(LoraUse(name=INK),), start=StartPicture(picture=kept.sha256), stages=stages)
     for seed in (1, 2):
@@ -170,7 +170,7 @@ def test_a_start_picture_is_enlarged_by_the_upscaler_of_the_workers_machine(tmp_
     torch.save(old_names(weights()), folder / "4x-some.pth")
     with closing(Desk(tmp_path, NearHandle(tmp_path / "cache", config))) as desk:
         small = a_picture()[:96, :72]
-        kept = desk.inputs.keep_file(desk.gallery.save(small, a_record()).path)
+        kept = desk.inputs.save_file(desk.gallery.save(small, a_record()).path)
         start = StartPicture(picture=kept.sha256, upscaler=Upscaler(name="4x-some.pth"))
         view = desk.make(request(start=start, stages=(STAGES[0].model_copy(update={"denoise": 0.5}),)))
     assert view.picture is not None, view.error

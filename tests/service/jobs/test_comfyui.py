@@ -38,7 +38,7 @@ from zimage_app.service.jobs.store import Job
 from zimage_app.service.jobs.view import JobView, stage_views
 from zimage_app.service.library.loras import LoraLibrary
 from zimage_app.service.pictures.gallery import Gallery
-from zimage_app.service.rules.limits import HOME
+from zimage_app.service.rules.limits import PRIVATE_LIMITS
 from zimage_app.service.setup.config import ROOT, StudioConfig
 
 MODEL = Z_IMAGE_TURBO.name
@@ -68,7 +68,7 @@ class Desk:
         dependencies = RemoteDependencies(self.plan, source, self.loras, self.inputs, self.gallery)
         self.runners = [ComfyRunner(dependencies, address, QUICKLY) for address in addresses]
         runners = [first(self.runners[0])] if first else self.runners
-        self.dispatcher = Dispatcher(outputs / ".state", self.gallery, runners, JobRules(HOME))
+        self.dispatcher = Dispatcher(outputs / ".state", self.gallery, runners, JobRules(PRIVATE_LIMITS))
         self._asked = 0
 
     def plan(self, asked: GenerationRequest, model: str) -> GenerationPlan:
@@ -179,7 +179,7 @@ def test_with_easycache_no_sampler_is_left_out(tmp_path: Path) -> None:
 def test_a_start_picture_is_handed_in_at_the_stages_size(tmp_path: Path) -> None:
     fake = FakeComfy()
     with desk(tmp_path, fake) as there:
-        kept = there.inputs.keep_file(there.gallery.save(a_picture(), a_record()).path)
+        kept = there.inputs.save_file(there.gallery.save(a_picture(), a_record()).path)
         view = there.make(request(start=StartPicture(picture=kept.sha256)))
     assert view.state == "done"
     assert b"PNG" in fake.uploads[0]

@@ -26,7 +26,7 @@ from zimage_app.service.jobs.state import FINAL, JobState
 from zimage_app.service.jobs.stop import StopReason
 from zimage_app.service.pictures.gallery import Gallery
 from zimage_app.service.pictures.views import SavedPicture
-from zimage_app.service.rules.limits import HOME
+from zimage_app.service.rules.limits import PRIVATE_LIMITS
 
 SEQUENCES = int(os.environ.get("JOB_SEQUENCES", "60"))
 BROKEN = StorageError(Text("the disk is full", "磁盘已满"))
@@ -233,7 +233,7 @@ class JobMachine(RuleBasedStateMachine):
     def _settle(self) -> None:
         before = {id(runner): len(runner.begun) for runner in self.bench.runners}
         with suppress(StorageError):
-            self.bench.settle()
+            self.bench.process()
         for runner in self.bench.runners:
             for name in runner.begun[before[id(runner)] :]:
                 self.begun[name] = self.begun.get(name, 0) + 1
@@ -259,7 +259,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 def test_a_picture_that_cannot_be_saved_holds_nobody_up_but_a_few(bench: Bench) -> None:
     for number in range(6):
         bench.submit(f"job{number}", number)
-    bench.settle()
+    bench.process()
     (runner,) = bench.runners
     write = bench.gallery.write
     bench.gallery.write = _full_disk  # type: ignore[method-assign, assignment]
@@ -267,7 +267,7 @@ def test_a_picture_that_cannot_be_saved_holds_nobody_up_but_a_few(bench: Bench) 
         assert runner.held is not None
         bench.core.started(runner.held.job.id, bench.plan(runner.held))
         bench.finish(runner)
-        bench.settle()
+        bench.process()
     assert runner.held is None, "as many wait to be saved as may"
     view = bench.view("job0")
     assert view.state is JobState.SAVING
@@ -276,7 +276,7 @@ def test_a_picture_that_cannot_be_saved_holds_nobody_up_but_a_few(bench: Bench) 
     assert bench.core.unsaved(view.picture.record.id, "somebody else") is None
     assert "can be downloaded here" in view.warnings[-1].en
     bench.gallery.write = write  # type: ignore[method-assign]
-    bench.settle()
+    bench.process()
     assert [bench.view(f"job{number}").state for number in range(5)] == ["done"] * 4 + ["loading"]
     assert bench.view("job0").warnings == ()
     assert bench.core.warning is None
@@ -284,17 +284,17 @@ def test_a_picture_that_cannot_be_saved_holds_nobody_up_but_a_few(bench: Bench) 
 
 def test_a_picture_is_shown_while_the_queue_cannot_be_written(bench: Bench) -> None:
     bench.submit("job", 1)
-    bench.settle()
+    bench.process()
     (runner,) = bench.runners
     assert runner.held is not None
     bench.core.started("job", bench.plan(runner.held))
-    bench.settle()
+    bench.process()
     disk = Disk(bench)
     disk.broken = True
     bench.finish(runner)
     for _ in range(2):
         with pytest.raises(StorageError):
-            bench.settle()
+            bench.process()
     view = bench.view("job")
     assert view.state is JobState.SAVING
     assert view.picture is not None
@@ -302,7 +302,7 @@ def test_a_picture_is_shown_while_the_queue_cannot_be_written(bench: Bench) -> N
     assert "can be downloaded here" in warning.en
     assert bench.core.warning == warning
     disk.broken = False
-    bench.settle()
+    bench.process()
     saved = bench.view("job")
     assert (saved.state, saved.warnings) == (JobState.DONE, ())
     assert bench.core.warning is None
@@ -313,10 +313,10 @@ def test_a_queue_that_cannot_be_written_is_told(bench: Bench) -> None:
     disk = Disk(bench)
     disk.broken = True
     with pytest.raises(StorageError):
-        bench.settle()
+        bench.process()
     assert bench.core.warning == BROKEN.text
     disk.broken = False
-    bench.settle()
+    bench.process()
     assert bench.core.warning is None
 
 
@@ -325,22 +325,22 @@ def _full_disk(*_: object) -> SavedPicture:
 
 
 def test_a_job_that_runs_too_long_is_stopped_and_says_so(tmp_path: Path) -> None:
-    bench = Bench(tmp_path, rules=JobRules(replace(HOME, seconds=5.0)))
+    bench = Bench(tmp_path, rules=JobRules(replace(PRIVATE_LIMITS, seconds=5.0)))
     bench.submit("job", 1)
-    bench.settle()
+    bench.process()
     (runner,) = bench.runners
     held = runner.held
     assert held is not None
     bench.clock.now += 100.0
-    bench.settle()
+    bench.process()
     assert not held.token(), "loading has no limit"
     bench.core.started("job", bench.plan(held))
-    bench.settle()
+    bench.process()
     bench.clock.now += 5.5
-    bench.settle()
+    bench.process()
     assert held.token.reason is StopReason.OVERDUE
     bench.core.stopped(runner.let_go().job.id)
-    bench.settle()
+    bench.process()
     view = bench.view("job")
     assert view.state is JobState.FAILED
     assert view.error is not None
@@ -350,14 +350,14 @@ def test_a_job_that_runs_too_long_is_stopped_and_says_so(tmp_path: Path) -> None
 
 def test_a_running_job_tells_its_time(bench: Bench) -> None:
     bench.submit("job", 1)
-    bench.settle()
+    bench.process()
     (runner,) = bench.runners
     assert runner.held is not None
     bench.clock.now += 2.0
     assert bench.view("job").elapsed == 2.0
     plan = bench.plan(runner.held)
     bench.core.started("job", plan)
-    bench.settle()
+    bench.process()
     bench.clock.now += 3.0
     picture = np.zeros((8, 8, 3), np.uint8)
     bench.progress.show("job", StepDone(plan.stages[0], 1, picture), plan)
@@ -371,9 +371,9 @@ def test_the_second_death_is_reported(bench: Bench) -> None:
     bench.submit("job", 1)
     (runner,) = bench.runners
     for state in (JobState.LOADING, JobState.FAILED):
-        bench.settle()
+        bench.process()
         bench.core.crashed(runner.let_go().job.id)
-        bench.settle()
+        bench.process()
         assert bench.view("job").state is state
     error = bench.view("job").error
     assert isinstance(error, GenerationError)
@@ -382,7 +382,7 @@ def test_the_second_death_is_reported(bench: Bench) -> None:
 
 def test_a_picture_that_was_on_the_disk_before_the_crash_is_not_made_again(bench: Bench, tmp_path: Path) -> None:
     bench.submit("job", 1)
-    bench.settle()
+    bench.process()
     (runner,) = bench.runners
     held = runner.held
     assert held is not None
@@ -398,10 +398,10 @@ def test_a_picture_that_was_on_the_disk_before_the_crash_is_not_made_again(bench
         raise BROKEN
 
     bench.gallery.write = save_then_die  # type: ignore[method-assign, assignment]
-    bench.settle()
+    bench.process()
     bench.store.close()
     again = Bench(tmp_path)
-    again.settle()
+    again.process()
     assert again.runners[0].begun == []
     job = again.store.find("job")
     assert job is not None
@@ -415,16 +415,16 @@ def test_two_runners_share_the_queue_in_fair_turns(tmp_path: Path) -> None:
     for number in range(4):
         bench.submit(f"a{number}", number, owner="a")
     bench.submit("b0", 9, owner="b")
-    bench.settle()
+    bench.process()
     first, second = bench.runners
     assert (first.begun, second.begun) == (["a0"], ["b0"])
     bench.core.crashed(second.let_go().job.id)
-    bench.settle()
+    bench.process()
     assert second.begun == ["b0", "b0"], "its owner's turn was not over"
     assert first.held is not None
     bench.core.started("a0", bench.plan(first.held))
     bench.finish(first)
-    bench.settle()
+    bench.process()
     assert first.begun == ["a0", "a1"]
     bench.store.close()
 
@@ -432,9 +432,9 @@ def test_two_runners_share_the_queue_in_fair_turns(tmp_path: Path) -> None:
 def test_a_group_is_one_cancellation_away(bench: Bench) -> None:
     for number in range(3):
         bench.submit(f"job{number}", number, group="batch" if number else "")
-    bench.settle()
+    bench.process()
     bench.core.stop([view.id for view in bench.progress.open_jobs() if view.group == "batch"])
-    bench.settle()
+    bench.process()
     assert [view.id for view in bench.progress.open_jobs()] == ["job0"]
 
 
@@ -447,12 +447,12 @@ def test_a_picture_that_cannot_be_packed_fails_its_job_alone(bench: Bench, monke
         assert held is not None
         bench.core.started(name, bench.plan(held))
         bench.finish(bench.runners[0])
-        bench.settle()
+        bench.process()
         return bench.view(name).state
 
     for number, name in enumerate(("a", "b")):
         bench.submit(name, number)
-    bench.settle()
+    bench.process()
     with monkeypatch.context() as patch:
         patch.setattr(bench.gallery, "encoded", broken)
         assert made("a") == "failed"

@@ -29,7 +29,7 @@ from zimage_app.service.jobs.state import JobEvent, JobState
 from zimage_app.service.jobs.store import STORE_NAME, Job, JobStore
 from zimage_app.service.jobs.view import JobView, QueueView
 from zimage_app.service.pictures.gallery import Gallery
-from zimage_app.service.rules.limits import HOME
+from zimage_app.service.rules.limits import PRIVATE_LIMITS
 from zimage_app.service.setup.config import StudioConfig
 
 
@@ -43,7 +43,7 @@ def interrupted(outputs: Path, name: str, seed: int, attempts: int = 1) -> None:
     """Leave a job that a program has begun so many times before it crashed."""
     with closing(JobStore(StudioConfig(outputs=outputs).state)) as store:
         request = plan_of(quick_request(seed)).request.model_dump_json()
-        store.add(Job(name, "", MODEL, request, 100.0), HOME)
+        store.add(Job(name, "", MODEL, request, 100.0), PRIVATE_LIMITS)
         for turn in range(attempts):
             if turn:
                 assert store.apply([name], JobEvent.REQUEUE)
@@ -58,7 +58,7 @@ def until_running(studio: QuickStudio, job: str) -> None:
 
 
 def test_strangers_are_told_no_folders_while_a_job_loads_and_runs(tmp_path: Path) -> None:
-    rules = JobRules(HOME, shared=True, folders=(Path("/srv/John Smith"),))
+    rules = JobRules(PRIVATE_LIMITS, shared=True, folders=(Path("/srv/John Smith"),))
     dispatcher = Dispatcher(tmp_path / ".state", Gallery(tmp_path), [], rules)
     plan = plan_of(quick_request(1))
     dispatcher.progress.put(LiveJob(JobView("a", "", MODEL, state=JobState.LOADING), plan))
@@ -121,7 +121,7 @@ def test_a_stop_that_came_before_the_crash_counts(tmp_path: Path) -> None:
 
 
 def test_a_job_that_takes_too_long_ends_and_what_is_finished_stays(tmp_path: Path) -> None:
-    limits = replace(HOME, seconds=0.4)
+    limits = replace(PRIVATE_LIMITS, seconds=0.4)
     with closing(QuickStudio(tmp_path, pause=0.01, limits=limits)) as studio:
         asked = quick_request(1)
         assert asked.stages is not None

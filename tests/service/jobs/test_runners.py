@@ -28,7 +28,7 @@ from zimage_app.service.jobs.store import Job
 from zimage_app.service.jobs.view import JobView, stage_views
 from zimage_app.service.library.loras import LoraLibrary
 from zimage_app.service.pictures.gallery import Gallery, read_record
-from zimage_app.service.rules.limits import HOME
+from zimage_app.service.rules.limits import PRIVATE_LIMITS
 from zimage_app.service.setup.config import StudioConfig
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def dispatching(outputs: Path, loads: list[Load]) -> Iterator[Dispatcher]:
     """A dispatcher with a runner for each way to get a model."""
     gallery = Gallery(outputs)
     runners = [LocalRunner(dependencies(load, gallery)) for load in loads]
-    dispatcher = Dispatcher(outputs / ".state", gallery, runners, JobRules(HOME))
+    dispatcher = Dispatcher(outputs / ".state", gallery, runners, JobRules(PRIVATE_LIMITS))
     with closing(dispatcher):
         yield dispatcher
 
@@ -145,7 +145,7 @@ def test_the_next_job_runs_while_a_picture_is_encoded(tmp_path: Path) -> None:
 
     gallery = SlowGallery(tmp_path)
     with closing(
-        Dispatcher(tmp_path / ".state", gallery, [LocalRunner(dependencies(load, gallery))], JobRules(HOME))
+        Dispatcher(tmp_path / ".state", gallery, [LocalRunner(dependencies(load, gallery))], JobRules(PRIVATE_LIMITS))
     ) as jobs:
         names = [submit(jobs, str(n), quick_request(n)) for n in range(2)]
         assert [end(jobs, name).state for name in names] == ["done", "done"]
@@ -163,7 +163,7 @@ def test_a_command_is_carried_out_between_jobs_or_not_at_all(tmp_path: Path, can
         return cast("Generator", generator)
 
     runner = LocalRunner(dependencies(load, Gallery(tmp_path)))
-    with closing(Dispatcher(tmp_path / ".state", Gallery(tmp_path), [runner], JobRules(HOME))) as dispatcher:
+    with closing(Dispatcher(tmp_path / ".state", Gallery(tmp_path), [runner], JobRules(PRIVATE_LIMITS))) as dispatcher:
         names = [submit(dispatcher, str(n), quick_request(n)) for n in range(2)]
         command = runner.command(lambda: order.append("command"))
         if cancelled:
@@ -184,7 +184,7 @@ def test_hashing_loras_is_told_and_can_be_cancelled(tmp_path: Path) -> None:
         raise LoadingCancelled
 
     runner = LocalRunner(dependencies(partial(_given, generator), Gallery(tmp_path), hash_loras))
-    with closing(Dispatcher(tmp_path / ".state", Gallery(tmp_path), [runner], JobRules(HOME))) as dispatcher:
+    with closing(Dispatcher(tmp_path / ".state", Gallery(tmp_path), [runner], JobRules(PRIVATE_LIMITS))) as dispatcher:
         name = submit(dispatcher, "a", quick_request(1))
         view = dispatcher.view(name)
         while view is not None and view.loading is None:

@@ -15,7 +15,7 @@ from zimage_app.domain.text import Text
 from zimage_app.service.jobs import store as module
 from zimage_app.service.jobs.state import TRANSITIONS, JobEvent, JobState
 from zimage_app.service.jobs.store import STORE_NAME, Job, JobStore, round_robin
-from zimage_app.service.rules.limits import HOME
+from zimage_app.service.rules.limits import PRIVATE_LIMITS
 
 PATHS = {
     JobState.WAITING: (),
@@ -42,7 +42,7 @@ def store(tmp_path: Path) -> Iterator[JobStore]:
 
 def add(store: JobStore, *names: str, owner: str = "") -> None:
     for name in names:
-        store.add(job(name, owner), HOME)
+        store.add(job(name, owner), PRIVATE_LIMITS)
 
 
 def go(store: JobStore, name: str, *events: JobEvent) -> None:
@@ -161,7 +161,7 @@ def test_an_interrupted_job_comes_first_again_within_its_owners_turns(store: Job
 
 
 def test_more_than_may_wait_is_refused_with_when_to_come_back(store: JobStore) -> None:
-    limits = replace(HOME, waiting_of_owner=2, waiting=3)
+    limits = replace(PRIVATE_LIMITS, waiting_of_owner=2, waiting=3)
     for name in ("a0", "a1"):
         store.add(job(name, "a"), limits)
     with pytest.raises(BusyError, match="You already have 2 pictures") as own:
@@ -228,7 +228,7 @@ def test_old_ends_are_forgotten_and_waiting_jobs_never(store: JobStore, monkeypa
 def test_times_of_finished_jobs_make_the_estimate(store: JobStore) -> None:
     assert store.rate("tiny") is None
     for number, seconds in enumerate((20.0, 30.0, 500.0)):
-        store.add(job(f"t{number}", cost=10.0), HOME)
+        store.add(job(f"t{number}", cost=10.0), PRIVATE_LIMITS)
         go(store, f"t{number}", *PATHS[JobState.SAVING])
         store.apply([f"t{number}"], JobEvent.SAVE, seconds=seconds)
     assert store.rate("tiny") == pytest.approx(3.0)

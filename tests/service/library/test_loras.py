@@ -21,7 +21,13 @@ from tests.service.lora_files import lora_shapes, write_json, write_lora
 from zimage_app.domain.errors import LoraError
 from zimage_app.service.library.loras import LoraEntry, LoraLibrary
 from zimage_app.service.library.loras.library import CACHE_FILE
-from zimage_app.service.library.loras.metadata import COMPANIONS, Said, clean_text, read_companion, said_in
+from zimage_app.service.library.loras.metadata import (
+    COMPANIONS,
+    LoraMetadata,
+    clean_text,
+    parse_metadata,
+    read_companion,
+)
 from zimage_app.service.library.loras.sidecar import Notes
 from zimage_app.service.library.loras.thumbnails import SIZE
 
@@ -288,8 +294,8 @@ def test_kind_spelling_rank_and_width_are_read_from_the_header(
     entry = only(tmp_path)
     assert (entry.kind, entry.spelling, entry.rank, entry.width) == (kind, spelling, rank, width)
     assert entry.warnings == ()
-    assert entry.misfit(width) is entry.misfit(None) is None
-    assert str(width) in str(entry.misfit(width + 1))
+    assert entry.width_mismatch(width) is entry.width_mismatch(None) is None
+    assert str(width) in str(entry.width_mismatch(width + 1))
 
 
 def test_a_lora_of_another_model_is_told(tmp_path: Path) -> None:
@@ -388,15 +394,15 @@ def test_what_is_said_in_a_wrong_type_is_passed_over() -> None:
         "notes": ["n"],
         "ss_tag_frequency": '{"a": [1], "b": {"x": "many", "y": -3, "z": 1}, "c": null}',
     }
-    assert said_in(data) == Said(choices=("ok", "a b c"), guesses=("z",))
+    assert parse_metadata(data) == LoraMetadata(choices=("ok", "a b c"), guesses=("z",))
     nothings: tuple[object, ...] = (None, 5, "text", [1], [[{}]])
     for nothing in nothings:
-        assert said_in(nothing) == Said()
+        assert parse_metadata(nothing) == LoraMetadata()
 
 
 @pytest.mark.parametrize("weight", [0, 0.0, "0", 9, -2.1, float("nan"), float("inf"), True, "", [1], 10**400])
 def test_a_strength_that_is_none_is_passed_over(weight: object) -> None:
-    assert said_in({"preferred weight": weight}).strength is None
+    assert parse_metadata({"preferred weight": weight}).strength is None
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -437,8 +443,8 @@ def test_generated_rubbish_is_harmless(seed: int, tmp_path: Path) -> None:
 def test_a_companion_that_cannot_be_read_says_nothing(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     path.write_bytes(content)
-    assert read_companion(path) == Said()
-    assert read_companion(tmp_path / "gone.json") == Said()
+    assert read_companion(path) == LoraMetadata()
+    assert read_companion(tmp_path / "gone.json") == LoraMetadata()
 
 
 def test_text_is_cut_and_cleaned() -> None:
@@ -608,7 +614,7 @@ def _counted(monkeypatch: pytest.MonkeyPatch, name: str) -> list[Path]:
 
 
 def test_a_file_is_read_once_and_again_when_it_changes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    headers, companions = _counted(monkeypatch, "read_contents"), _counted(monkeypatch, "read_companion")
+    headers, companions = _counted(monkeypatch, "read_header"), _counted(monkeypatch, "read_companion")
     write_json(folder / "ink.json", {"activation text": "a"})
     before = LoraLibrary(folder).entries()
     assert (len(headers), len(companions)) == (5, 1)

@@ -15,7 +15,7 @@ from zimage_app.domain.plan import GenerationPlan, make_plan
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.settings.stage import Stage
 from zimage_app.domain.text import Text
-from zimage_app.service.many.batch.item_files import count_replaced, left_of, save_item
+from zimage_app.service.many.batch.item_files import count_replaced, save_item, unfinished_items
 from zimage_app.service.many.batch.items import BatchError, BatchItem, BatchOptions, batch_items
 from zimage_app.service.many.batch.manifest import Manifest
 from zimage_app.service.many.batch.reading import batch_of, parse_batch, read_batch
@@ -287,8 +287,8 @@ def test_another_picture_is_never_called_done(tmp_path: Path) -> None:
         return items(written(tmp_path, "a.json", list(prompts)), name="{index}")
 
     def make(*prompts: str) -> list[str]:
-        manifest = Manifest.of(tmp_path / "made")
-        left = left_of(asked(*prompts), manifest)
+        manifest = Manifest.read(tmp_path / "made")
+        left = unfinished_items(asked(*prompts), manifest)
         counted = count_replaced(left, manifest)
         for item in left:
             saved = SavedPicture(tmp_path / "none", record_of(item.plan, "quick"), item.plan.request.prompt.encode())
@@ -314,33 +314,33 @@ def test_lines_of_a_manifest_that_were_edited_are_no_reason_to_stop(tmp_path: Pa
     lines = [{"state": "done", "key": item.key}, {"state": "done"}, [], {"key": 1}, {"state": "begun", "seed": "x"}]
     for line in lines:
         (tmp_path / "manifest.jsonl").write_text(json.dumps(line) + "\n" + "[" * 100_000 + "\n")
-        assert left_of([item], Manifest.of(tmp_path)) == [item]
+        assert unfinished_items([item], Manifest.read(tmp_path)) == [item]
 
 
 @pytest.mark.parametrize("text", ["a\u2028b", "a\u0085b", "\udcff"])
 def test_a_manifest_gives_every_text_back(text: str, tmp_path: Path) -> None:
-    Manifest.of(tmp_path).add("done", "a", file="a.png", text=text)
-    Manifest.of(tmp_path).add("begun", seed=1, file=text)
-    again = Manifest.of(tmp_path)
+    Manifest.read(tmp_path).add("done", "a", file="a.png", text=text)
+    Manifest.read(tmp_path).add("begun", seed=1, file=text)
+    again = Manifest.read(tmp_path)
     assert (again.last["a"]["text"], again.file, again.holders) == (text, text, {"a.png": "a"})
 
 
 def test_what_to_do_about_a_folder_is_said_by_who_knows_it(tmp_path: Path) -> None:
     (tmp_path / "manifest.jsonl").mkdir()
     with pytest.raises(StorageError, match=r"can't be used \([^)]+\)\.$"):
-        Manifest.of(tmp_path)
+        Manifest.read(tmp_path)
     with pytest.raises(StorageError, match=r"can't be used \([^)]+\)\. Choose another\.$") as caught:
-        Manifest.of(tmp_path, Text("Choose another.", "请换一个。"))
+        Manifest.read(tmp_path, Text("Choose another.", "请换一个。"))
     assert caught.value.text.zh.endswith("。请换一个。")
 
 
 def test_a_manifest_outlives_a_line_that_was_cut_off(tmp_path: Path) -> None:
-    manifest = Manifest.of(tmp_path)
+    manifest = Manifest.read(tmp_path)
     manifest.add("begun", seed=7)
     manifest.add("done", "a", file="a.png")
     with (tmp_path / "manifest.jsonl").open("ab") as file:
         file.write(b'{"state": "done", "key": "b", "fi')
-    again = Manifest.of(tmp_path)
+    again = Manifest.read(tmp_path)
     assert (again.seed, list(again.last)) == (7, ["a"])
     again.add("done", "c", file="c.png")
-    assert list(Manifest.of(tmp_path).last) == ["a", "c"]
+    assert list(Manifest.read(tmp_path).last) == ["a", "c"]

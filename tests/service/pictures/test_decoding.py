@@ -17,10 +17,10 @@ from PIL import Image
 from tests.reliability.memory import begin_peak, peak
 from zimage_app.service.imports import read_settings
 from zimage_app.service.pictures import decoding
-from zimage_app.service.pictures.decoding import TooManyPixels, UnreadablePicture, Wanted, decode
+from zimage_app.service.pictures.decoding import DecodeOptions, TooManyPixels, UnreadablePicture, decode
 from zimage_app.service.pictures.picture_files import opened_picture
 
-SMALL = Wanted((32, 32), "inside")
+SMALL = DecodeOptions((32, 32), "inside")
 ROOT = Path(__file__).parents[3]
 
 
@@ -128,7 +128,7 @@ def test_the_process_finds_packages_where_a_variable_says() -> None:
     # The interpreter outside a virtual environment has no Pillow of its own, as with packages of a user.
     code = (
         "import sys\nfrom zimage_app.service.pictures import decoding\n"
-        "print(decoding.decode(sys.stdin.buffer.read(), decoding.Wanted((8, 8), 'inside')).width)"
+        "print(decoding.decode(sys.stdin.buffer.read(), decoding.DecodeOptions((8, 8), 'inside')).width)"
     )
     found = os.pathsep.join((sysconfig.get_path("purelib"), str(ROOT)))
     done = subprocess.run(
@@ -144,8 +144,8 @@ def test_the_process_finds_packages_where_a_variable_says() -> None:
 def test_the_process_ends_with_its_parent() -> None:
     code = (
         "import os, sys\nfrom zimage_app.service.pictures import decoding\n"
-        "decoding.decode(sys.stdin.buffer.read(), decoding.Wanted((8, 8), 'inside'))\n"
-        "print(decoding._PROCESSES._idle[0]._program.pid, flush=True)\nos._exit(1)"
+        "decoding.decode(sys.stdin.buffer.read(), decoding.DecodeOptions((8, 8), 'inside'))\n"
+        "print(decoding._WORKERS._idle[0]._program.pid, flush=True)\nos._exit(1)"
     )
     picture = encoded(Image.new("RGB", (4, 4)))
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, input=picture, capture_output=True, check=False)

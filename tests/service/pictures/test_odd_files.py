@@ -25,7 +25,7 @@ from zimage_app.service.library.negatives import NegativeLibrary
 from zimage_app.service.library.presets import PresetLibrary
 from zimage_app.service.library.wildcards import WildcardLibrary
 from zimage_app.service.pictures.history import History
-from zimage_app.service.setup.settings import settle
+from zimage_app.service.setup.settings import load_settings
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -60,11 +60,11 @@ def test_settings_and_files_that_are_named_are_refused(tmp_path: Path) -> None:
     odd = [pipe(tmp_path / "pipe.yaml"), sparse(tmp_path / "sparse.yaml", HUGE)]
     for path in odd:
         with pytest.raises(StorageError, match=path.name):
-            settle({"config": str(path)}, {})
+            load_settings({"config": str(path)}, {})
         with pytest.raises(ImportedFileError, match=path.name):
             read_file(path)
         with pytest.raises(ImportedFileError, match=path.name):
-            PictureInputs(tmp_path).keep_file(path)
+            PictureInputs(tmp_path).save_file(path)
 
 
 def test_loras_are_listed_beside_what_is_none(tmp_path: Path) -> None:

@@ -14,7 +14,14 @@ from zimage_app.domain.plan import GenerationPlan, make_plan
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.settings.stage import MAX_STAGES, REFERENCE_STAGES, Stage
 from zimage_app.domain.text import Text
-from zimage_app.service.rules.limits import HOME, PUBLIC, DiskUse, check_disk, check_places, check_plan
+from zimage_app.service.rules.limits import (
+    PRIVATE_LIMITS,
+    PUBLIC_LIMITS,
+    DiskUse,
+    check_disk,
+    check_plan,
+    check_queue_room,
+)
 from zimage_app.service.setup.config import StudioConfig
 
 CARD = ModelCard("any", Text("Any", "任意"), Text("Any.", "任意。"), REFERENCE_STAGES)
@@ -27,12 +34,12 @@ def planned(*stages: Stage) -> GenerationPlan:
 
 @pytest.mark.parametrize("stages", [REFERENCE_STAGES, (LARGE,)])
 def test_the_usual_workflows_fit_in_public(stages: tuple[Stage, ...]) -> None:
-    check_plan(planned(*stages), PUBLIC)
+    check_plan(planned(*stages), PUBLIC_LIMITS)
 
 
 def test_home_allows_all_that_the_fields_allow() -> None:
     most = Stage(width=2048, height=2048, steps=200, cfg=30.0, sampler="seeds_3", scheduler="simple")
-    check_plan(planned(*[most] * MAX_STAGES), HOME)
+    check_plan(planned(*[most] * MAX_STAGES), PRIVATE_LIMITS)
 
 
 @pytest.mark.parametrize(
@@ -48,33 +55,33 @@ def test_home_allows_all_that_the_fields_allow() -> None:
 def test_more_is_refused_at_its_field(stages: tuple[Stage, ...], field: str, values: tuple[str, str]) -> None:
     plan = planned(*stages)
     with pytest.raises(RequestError) as caught:
-        check_plan(plan, PUBLIC)
+        check_plan(plan, PUBLIC_LIMITS)
     assert caught.value.field == field
     assert all(value in caught.value.text.en for value in values)
     assert caught.value.text.zh.startswith(f"{field}：")
 
 
 def test_stages_that_are_off_do_not_count() -> None:
-    check_plan(planned(Stage(steps=1), *[Stage(steps=200, enabled=False)] * 7), PUBLIC)
+    check_plan(planned(Stage(steps=1), *[Stage(steps=200, enabled=False)] * 7), PUBLIC_LIMITS)
 
 
 def test_an_owner_and_the_queue_have_an_end_each() -> None:
-    limits = replace(PUBLIC, waiting_of_owner=2, waiting=5)
-    check_places(1, 4, limits, 7.0)
+    limits = replace(PUBLIC_LIMITS, waiting_of_owner=2, waiting=5)
+    check_queue_room(1, 4, limits, 7.0)
     with pytest.raises(BusyError, match="You already have 2 pictures in the queue") as mine:
-        check_places(2, 2, limits, 7.0)
+        check_queue_room(2, 2, limits, 7.0)
     assert (mine.value.own, mine.value.retry_after) == (True, 7.0)
     with pytest.raises(BusyError, match=r"The queue is full \(5 pictures\)") as everybodys:
-        check_places(0, 5, limits, 7.0)
+        check_queue_room(0, 5, limits, 7.0)
     assert (everybodys.value.own, everybodys.value.retry_after) == (False, 7.0)
 
 
 def test_the_disk_has_an_end_in_public_only() -> None:
-    assert PUBLIC.outputs is not None
-    check_disk(PUBLIC.outputs - 1, PUBLIC)
+    assert PUBLIC_LIMITS.outputs is not None
+    check_disk(PUBLIC_LIMITS.outputs - 1, PUBLIC_LIMITS)
     with pytest.raises(BusyError, match=r"20\.0 GB"):
-        check_disk(PUBLIC.outputs, PUBLIC)
-    check_disk(10**15, HOME)
+        check_disk(PUBLIC_LIMITS.outputs, PUBLIC_LIMITS)
+    check_disk(10**15, PRIVATE_LIMITS)
 
 
 def test_a_file_with_two_names_takes_its_room_once(tmp_path: Path) -> None:
@@ -86,6 +93,6 @@ def test_a_file_with_two_names_takes_its_room_once(tmp_path: Path) -> None:
 
 
 def test_who_can_reach_the_page_decides() -> None:
-    assert StudioConfig().allowed is HOME
-    assert StudioConfig(shared=True).allowed is PUBLIC
-    assert StudioConfig(shared=True, limits=HOME).allowed is HOME
+    assert StudioConfig().allowed is PRIVATE_LIMITS
+    assert StudioConfig(shared=True).allowed is PUBLIC_LIMITS
+    assert StudioConfig(shared=True, limits=PRIVATE_LIMITS).allowed is PRIVATE_LIMITS

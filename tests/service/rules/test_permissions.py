@@ -8,14 +8,14 @@ import pytest
 
 from zimage_app.domain.errors import ForbiddenError
 from zimage_app.domain.text import Text
-from zimage_app.service.rules.permissions import for_strangers, require_home
+from zimage_app.service.rules.permissions import redacted, refuse_if_shared
 from zimage_app.service.setup.config import ROOT, StudioConfig
 
 
 def test_what_all_use_is_changed_at_home_only() -> None:
-    require_home("presets", shared=False)
+    refuse_if_shared("presets", shared=False)
     with pytest.raises(ForbiddenError, match="presets can't be changed"):
-        require_home("presets", shared=True)
+        refuse_if_shared("presets", shared=True)
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_what_all_use_is_changed_at_home_only() -> None:
     ],
 )
 def test_strangers_are_told_no_places(sentence: str, told: str) -> None:
-    assert for_strangers(Text(sentence, sentence)) == Text(told, told)
+    assert redacted(Text(sentence, sentence)) == Text(told, told)
 
 
 @pytest.mark.parametrize(
@@ -49,10 +49,10 @@ def test_strangers_are_told_no_places(sentence: str, told: str) -> None:
 )
 def test_known_folders_are_hidden_whole_though_they_have_spaces(sentence: str, told: str) -> None:
     folders = (Path(r"C:\Users\John Smith"), Path(r"C:\Users\John Smith\outputs"), Path("/srv/my pictures"))
-    assert for_strangers(Text(sentence, sentence), folders) == Text(told, told)
+    assert redacted(Text(sentence, sentence), folders) == Text(told, told)
 
 
 def test_the_folders_of_user_and_app_are_known(tmp_path: Path) -> None:
     config = StudioConfig(outputs=tmp_path / "my pictures", comfyui=tmp_path / "my ComfyUI")
     for folder in (Path.home(), ROOT, config.models, tmp_path / "my pictures", tmp_path / "my ComfyUI"):
-        assert for_strangers(Text(f"{folder}!"), config.folders) == Text("…!"), folder
+        assert redacted(Text(f"{folder}!"), config.folders) == Text("…!"), folder

@@ -11,7 +11,7 @@ import pytest
 from zimage_app.domain.errors import RequestError, StorageError
 from zimage_app.domain.text import Text
 from zimage_app.models.find.catalogue import list_models
-from zimage_app.service.rules.limits import HOME, PUBLIC
+from zimage_app.service.rules.limits import PRIVATE_LIMITS, PUBLIC_LIMITS
 from zimage_app.service.setup.config import ROOT
 from zimage_app.service.setup.runner_choice import RunnerChoice
 from zimage_app.service.setup.settings import (
@@ -19,9 +19,9 @@ from zimage_app.service.setup.settings import (
     Settings,
     add_flags,
     flag_of,
+    load_settings,
     read_file,
-    settle,
-    strange_variables,
+    unknown_variables,
     variable_of,
 )
 from zimage_app.service.setup.space import on_space, on_zero_gpu
@@ -30,14 +30,14 @@ from zimage_app.service.setup.space import on_space, on_zero_gpu
 def settled(flags: list[str], environment: dict[str, str] | None = None, folder: Path = Path("nowhere")) -> Settings:
     parser = argparse.ArgumentParser()
     add_flags(parser)
-    return settle(vars(parser.parse_args(flags)), environment or {}, folder)
+    return load_settings(vars(parser.parse_args(flags)), environment or {}, folder)
 
 
 def test_nothing_given_is_one_person_s_own_machine() -> None:
     settings = settled([])
     assert settings == Settings()
     assert settings.config.outputs == ROOT / "outputs"
-    assert settings.config.allowed == HOME
+    assert settings.config.allowed == PRIVATE_LIMITS
     assert not settings.config.shared
 
 
@@ -82,7 +82,7 @@ def test_lists_switches_and_numbers_are_read_from_the_environment() -> None:
     assert settings.allow_host == ("a.example", "b.example")
     assert settings.config.shared
     assert settings.config.allowed.seconds == 2.5
-    assert settings.config.allowed.pixels == PUBLIC.pixels
+    assert settings.config.allowed.pixels == PUBLIC_LIMITS.pixels
 
 
 def test_the_demo_model_is_offered_wherever_models_lie(tmp_path: Path) -> None:
@@ -113,8 +113,8 @@ def test_the_file_of_settings_lies_in_the_users_folder(tmp_path: Path) -> None:
     (tmp_path / FILE_NAME).write_text("port: 1001\n")
     parser = argparse.ArgumentParser()
     add_flags(parser)
-    assert settle(vars(parser.parse_args(["--home", str(tmp_path)])), {}).port == 1001
-    assert settle({}, {"ZIMAGE_HOME": str(tmp_path)}).port == 1001
+    assert load_settings(vars(parser.parse_args(["--home", str(tmp_path)])), {}).port == 1001
+    assert load_settings({}, {"ZIMAGE_HOME": str(tmp_path)}).port == 1001
 
 
 def test_no_time_limit_is_a_time_limit_of_none() -> None:
@@ -152,9 +152,9 @@ def test_a_wrong_value_is_told_with_the_flag_or_variable_that_it_was_given_in(na
 
 def test_a_variable_with_a_slip_of_the_pen_is_told() -> None:
     environment = {"ZIMAGE_PROT": "1", "ZIMAGE_AUTH": "a:b", "ZIMAGE_DATA": "/x", "ZIMAGE_CONFIG": "y", "OTHER": "z"}
-    (text,) = strange_variables(environment)
+    (text,) = unknown_variables(environment)
     assert text.en == "ZIMAGE_PROT is no setting of this app; is ZIMAGE_PORT meant?"
-    assert strange_variables({"ZIMAGE_QQQQ": ""}) == [
+    assert unknown_variables({"ZIMAGE_QQQQ": ""}) == [
         Text("ZIMAGE_QQQQ is no setting of this app.", "ZIMAGE_QQQQ 不是本程序的设置。")
     ]
 
@@ -163,7 +163,7 @@ def test_a_space_is_public_and_open_to_its_network() -> None:
     settings = settled([], {"SPACE_ID": "me/studio"})
     assert (settings.host, settings.port, settings.fetch) == ("0.0.0.0", 7860, True)
     assert settings.config.shared
-    assert settings.config.allowed == PUBLIC
+    assert settings.config.allowed == PUBLIC_LIMITS
     assert settled(["--port", "8000"], {"SPACE_ID": "me/studio", "ZIMAGE_MODEL": "z-image-turbo"}).port == 8000
     assert not on_space({})
 

@@ -39,7 +39,7 @@ _MAX_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class DetailRow:
     """One fact: its name and value."""
 
     name: Text
@@ -51,14 +51,14 @@ class Section:
     """Facts under a common title."""
 
     title: Text
-    rows: tuple[Row, ...]
+    rows: tuple[DetailRow, ...]
 
 
 def details(
     config: StudioConfig, monitor: Monitor, loaded: LoadedModel | None, warnings: Sequence[Text] = ()
 ) -> tuple[Section, ...]:
     """Collect all sections. Adding up the folders' sizes takes a few seconds at most."""
-    notices = tuple(Row(Text("Notice", "提示"), _scrubbed(warning)) for warning in warnings)
+    notices = tuple(DetailRow(Text("Notice", "提示"), _scrubbed(warning)) for warning in warnings)
     return (
         *((Section(Text("Notices", "提示"), notices),) if notices else ()),
         Section(Text("Versions", "版本"), tuple(_versions(monitor.driver()))),
@@ -81,18 +81,18 @@ def _scrubbed(text: Text) -> Text:
     return Text(scrubbed(text.en), scrubbed(text.zh))
 
 
-def _plain(name: str, value: str) -> Row:
-    return Row(Text(name, name), Text(value, value))
+def _plain(name: str, value: str) -> DetailRow:
+    return DetailRow(Text(name, name), Text(value, value))
 
 
-def _versions(driver: str | None) -> Iterable[Row]:
+def _versions(driver: str | None) -> Iterable[DetailRow]:
     yield _plain("Z-Image Progressive Studio", __version__)
     yield _plain("Python", platform.python_version())
-    yield Row(Text("System", "系统"), _same(f"{platform.system()} {platform.release()} {platform.machine()}"))
+    yield DetailRow(Text("System", "系统"), _same(f"{platform.system()} {platform.release()} {platform.machine()}"))
     for name in _PACKAGES:
         yield _plain(name, installed(name) or "-")
     if driver is not None:
-        yield Row(Text("NVIDIA driver", "NVIDIA 驱动"), _same(driver))
+        yield DetailRow(Text("NVIDIA driver", "NVIDIA 驱动"), _same(driver))
 
 
 def installed(package: str) -> str | None:
@@ -107,12 +107,14 @@ def _same(text: str) -> Text:
     return Text(text, text)
 
 
-def _model(loaded: LoadedModel | None) -> Iterable[Row]:
+def _model(loaded: LoadedModel | None) -> Iterable[DetailRow]:
     if loaded is None:
-        yield Row(Text("Model", "模型"), Text("none yet; the first picture loads it", "尚未加载，生成第一张图片时加载"))
+        yield DetailRow(
+            Text("Model", "模型"), Text("none yet; the first picture loads it", "尚未加载，生成第一张图片时加载")
+        )
         return
-    yield Row(Text("Model", "模型"), _same(loaded.name))
-    yield Row(
+    yield DetailRow(Text("Model", "模型"), _same(loaded.name))
+    yield DetailRow(
         Text("Memory plan", "内存方案"),
         _scrubbed(Text("; ".join(t.en for t in loaded.about), "；".join(t.zh for t in loaded.about))),
     )
@@ -120,23 +122,23 @@ def _model(loaded: LoadedModel | None) -> Iterable[Row]:
         from zimage_app.models.device import attention_kernels
 
         kernels = ", ".join(attention_kernels())
-        yield Row(Text("Attention", "注意力后端"), _same(f"PyTorch SDPA ({kernels})"))
+        yield DetailRow(Text("Attention", "注意力后端"), _same(f"PyTorch SDPA ({kernels})"))
 
 
-def _machine(machine: MachineStatus) -> Iterable[Row]:
+def _machine(machine: MachineStatus) -> Iterable[DetailRow]:
     load = machine.processor_load
-    yield Row(
+    yield DetailRow(
         Text("Processors", "处理器"),
         _same(f"{machine.processors:g}")
         if load is None
         else Text(f"{machine.processors:g}, {load:.0%} busy", f"{machine.processors:g}，负载 {load:.0%}"),
     )
     if machine.memory is not None:
-        yield Row(Text("Memory", "内存"), _amount(machine.memory, _binary))
+        yield DetailRow(Text("Memory", "内存"), _amount(machine.memory, _binary))
     for gpu in machine.gpus:
-        yield Row(Text("Accelerator", "加速设备"), _accelerator(gpu))
+        yield DetailRow(Text("Accelerator", "加速设备"), _accelerator(gpu))
     if machine.disk is not None:
-        yield Row(Text("Disk of the pictures", "图片所在磁盘"), _amount(machine.disk))
+        yield DetailRow(Text("Disk of the pictures", "图片所在磁盘"), _amount(machine.disk))
 
 
 def _accelerator(gpu: GpuStatus) -> Text:
@@ -160,14 +162,14 @@ def _binary(size: float) -> str:
     return f"{size / 2**30:.1f} GB"
 
 
-def _folders(config: StudioConfig) -> Iterable[Row]:
+def _folders(config: StudioConfig) -> Iterable[DetailRow]:
     for name, folder in (
         (Text("Pictures", "图片"), config.outputs),
         (Text("Models", "模型"), config.models),
         (Text("LoRAs", "LoRA"), config.loras),
         (Text("Presets", "预设"), config.presets),
     ):
-        yield Row(name, _size(folder))
+        yield DetailRow(name, _size(folder))
 
 
 def _size(folder: Path) -> Text:

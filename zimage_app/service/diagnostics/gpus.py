@@ -1,6 +1,6 @@
-"""The current status of this machine's accelerators: from NVIDIA's NVML where there is a driver, else from torch.
+"""The current status of this machine's accelerators: from NVIDIA's NVML if its driver is installed, else from torch.
 
-Nothing here allocates device memory or starts a context, so that monitoring costs a picture no memory.
+Nothing here allocates device memory or creates a CUDA context, so monitoring takes no memory from pictures.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class GpuStatus:
 
 
 class NvidiaGpus:
-    """NVIDIA GPUs that this process may use, in the order of the bus. Thread-safe."""
+    """NVIDIA GPUs that this process may use, in PCI bus order. Thread-safe."""
 
     def __init__(self, nvml: Any = pynvml) -> None:
         self._nvml = nvml
@@ -119,6 +119,6 @@ def _known_to_torch() -> tuple[GpuStatus, ...]:
 
     try:
         use = device_use()
-    except RuntimeError:  # a lost device; the run that needs it reports it
+    except RuntimeError:  # the device is lost; the next run on it reports that
         return ()
     return () if use is None else (GpuStatus(use.name, memory=Amount(use.used, use.total)),)

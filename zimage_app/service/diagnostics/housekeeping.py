@@ -36,7 +36,7 @@ _MAX_ASIDE = 3
 
 
 @dataclass(slots=True)
-class Tidied:
+class CleanupCount:
     """Number and size of the deleted files."""
 
     files: int = 0
@@ -44,29 +44,29 @@ class Tidied:
     """Total bytes."""
 
 
-def begin_tidying(config: StudioConfig) -> Thread:
-    """Run ``tidy`` in a background thread."""
-    temporary = Path(tempfile.gettempdir())  # read now, because the app sets its own folder later
-    thread = Thread(target=tidy, args=(config, temporary), name="housekeeping", daemon=True)
+def start_cleanup(config: StudioConfig) -> Thread:
+    """Run ``clean_up`` in a background thread."""
+    temporary = Path(tempfile.gettempdir())  # read at import, because the app later sets its own temporary folder
+    thread = Thread(target=clean_up, args=(config, temporary), name="housekeeping", daemon=True)
     thread.start()
     return thread
 
 
-def tidy(config: StudioConfig, temporary: Path) -> Tidied:
+def clean_up(config: StudioConfig, temporary: Path) -> CleanupCount:
     """Delete all leftovers; returns their number and size. Files that can't be deleted stay; raises nothing."""
-    done = Tidied()
+    done = CleanupCount()
     for find in (
         lambda: _unfinished(config),
         lambda: _set_aside(config),
         lambda: _orphans(temporary),
     ):
-        _take_away(find, done)
+        _delete_all(find, done)
     if done.files:
         log.info("tidied up: %d file%s, %s", done.files, "" if done.files == 1 else "s", shown_size(done.size))
     return done
 
 
-def _take_away(find: Callable[[], Iterator[Path]], done: Tidied) -> None:
+def _delete_all(find: Callable[[], Iterator[Path]], done: CleanupCount) -> None:
     try:
         for path in find():
             size = _size(path)

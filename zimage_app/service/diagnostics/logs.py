@@ -111,7 +111,7 @@ def _cut(line: str) -> tuple[str, str]:
 
 
 class _File(RotatingFileHandler):
-    """A log file that is given up at its first error, so that a full disk isn't reported for each line."""
+    """A log file that stops writing after its first error, so that a full disk is reported only once."""
 
     def handleError(self, record: logging.LogRecord) -> None:
         """Stop logging to the file."""

@@ -1,6 +1,6 @@
 """The machine's current load: processors, memory, accelerators, disk. Cheap, cached for a second, never raises.
 
-Values that a machine lacks or doesn't report are None, not zero.
+Values that a machine doesn't have or doesn't report are None, not zero.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class _LoadMeter:
         self._groups = groups
         self._clock = clock
         self._before: tuple[float, float] | None = None
-        self.now(1.0)  # the load is a difference, so the first call only takes the start
+        self.now(1.0)  # the load is a difference of two readings; the first call only takes the first reading
 
     def processors(self) -> float:
         usable = float(_usable_processors())

@@ -42,7 +42,7 @@ def _places() -> list[tuple[str, str]]:
     places = [(str(ROOT), ".")]
     try:
         home = str(Path.home())
-    except RuntimeError:  # an account without a home
+    except RuntimeError:  # the account has no home folder
         return places
     if len(home) > 1:
         places.append((home, "~"))
@@ -52,5 +52,5 @@ def _places() -> list[tuple[str, str]]:
 def _user() -> str:
     try:
         return getpass.getuser()
-    except (OSError, KeyError, ImportError):  # a container whose user has no name
+    except (OSError, KeyError, ImportError):  # in a container, the user id may have no name
         return ""

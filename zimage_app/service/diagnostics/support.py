@@ -21,7 +21,7 @@ from zimage_app.service.diagnostics.doctor import Finding, examine
 from zimage_app.service.diagnostics.logs import FILE_NAME, MAX_FILES, log_folder, without_prompts
 from zimage_app.service.diagnostics.monitor import Monitor
 from zimage_app.service.diagnostics.scrub import scrubbed
-from zimage_app.service.setup.settings import Settings, tellable
+from zimage_app.service.setup.settings import Settings, without_secrets
 from zimage_app.service.storage.atomic_files import write_whole
 
 _MAX_LINES = 3000
@@ -59,8 +59,10 @@ def write_bundle(
     texts = {
         "README.txt": _CONTENTS.to(language).format(prompts=prompts),
         "details.txt": as_text(details(config, Monitor(config.outputs), None), language),
-        "doctor.txt": "".join(f"{_line(finding, language)}\n" for finding in checks(config)),
-        "settings.yaml": yaml.safe_dump(tellable(settings), allow_unicode=True, sort_keys=False),
+        "doctor.txt": "".join(
+            f"{each.level}: {each.about.to(language)}: {each.text.to(language)}\n" for each in checks(config)
+        ),
+        "settings.yaml": yaml.safe_dump(without_secrets(settings), allow_unicode=True, sort_keys=False),
         "log.txt": "".join(f"{line}\n" for line in last_lines(config.outputs, with_prompts=with_prompts)),
     }
     if path.exists():
@@ -87,12 +89,8 @@ def last_lines(outputs: Path, *, with_prompts: bool) -> list[str]:
             lines += read_regular(file, _MAX_LOG).decode("utf-8", "replace").splitlines()
         except OSError:
             continue
-    # Prompts are known from their own lines, so remove them before cutting lines off.
+    # Prompts are found in their own log lines, so they must be masked before older lines are dropped.
     return (lines if with_prompts else without_prompts(lines))[-_MAX_LINES:]
-
-
-def _line(finding: Finding, language: Language) -> str:
-    return f"{finding.level}: {finding.about.to(language)}: {finding.text.to(language)}"
 
 
 def _zip(texts: dict[str, str]) -> bytes:

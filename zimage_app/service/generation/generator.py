@@ -81,7 +81,7 @@ class Generator:
 
     @property
     def about(self) -> tuple[Text, ...]:
-        """Where and in what the model computes, how its weights are held, and which kernels were found quicker."""
+        """Device, precision, placement of the weights in memory, and the kernels that were measured as faster."""
         choice = getattr(self._components.transformer, "kernels", None)
         return self._about + (() if choice is None else choice.notes)
 
@@ -110,7 +110,7 @@ class Generator:
         with self._busy:
             try:
                 plan = request if isinstance(request, GenerationPlan) else self.plan(request)
-                plan, warnings = self._loras.settled_plan(plan, cancelled)
+                plan, warnings = self._loras.resolve_plan(plan, cancelled)
                 prepare, more = self._loras_by_stage(plan.request)
                 plan, start = self._started(plan, cancelled)
             except StudioError as error:
@@ -164,7 +164,7 @@ class Generator:
 
 
 @dataclass(frozen=True, slots=True)
-class Loading:
+class LoadOptions:
     """Options of loading a model."""
 
     device: str | None = None
@@ -175,21 +175,21 @@ class Loading:
     memory: int = 0
     """Bytes of stages that it remembers."""
     memory_limit: int | None = None
-    """Bytes of the device's memory that may be taken; None: all that are free."""
+    """Bytes of the device's memory that the model may use; None: all free memory."""
     kernels: KernelMemory | None = None
-    """Where it is kept which kernels are quicker on this machine; None: only the plain ones are used."""
+    """Folder of the cache of kernel measurements; None: only torch's own kernels are used."""
     lasting: bool = False
-    """Many pictures are expected, so that compiling a kernel may be worth its seconds."""
+    """Whether many pictures are expected, so that the time for compiling a kernel pays off."""
 
 
-_AS_USUAL = Loading()
+_DEFAULT_OPTIONS = LoadOptions()
 
 
-def loading_as(config: StudioConfig) -> Loading:
+def load_options(config: StudioConfig) -> LoadOptions:
     """How a process that is set up so loads its model."""
-    # On a borrowed GPU a visitor's seconds would pay for the trials, and a run that exceeds its lease is killed.
+    # On ZeroGPU, measuring kernels would use up the visitor's quota, and a run that exceeds its lease is killed.
     kernels = None if config.plain or config.borrowed_gpu else KernelMemory(config.state / "kernels.json")
-    return Loading(config.device, memory=config.stage_memory, memory_limit=config.device_memory, kernels=kernels)
+    return LoadOptions(config.device, memory=config.stage_memory, memory_limit=config.device_memory, kernels=kernels)
 
 
 def load_generator(model: str = "demo", config: StudioConfig | None = None) -> Generator:
@@ -201,13 +201,13 @@ def load_generator(model: str = "demo", config: StudioConfig | None = None) -> G
     config = config or StudioConfig()
     source, loras = find_model(model, config.shelves), LoraLibrary(*config.lora_folders)
     wildcard, inputs = WildcardLibrary(*config.wildcard_folders).lines, inputs_of(config)
-    return load_source(source, loras, loading_as(config), wildcard, inputs)
+    return load_source(source, loras, load_options(config), wildcard, inputs)
 
 
 def load_source(
     source: ModelSource,
     loras: LoraLibrary,
-    loading: Loading = _AS_USUAL,
+    loading: LoadOptions = _DEFAULT_OPTIONS,
     wildcard: Lines = no_wildcards,
     inputs: PictureInputs | None = None,
 ) -> Generator:

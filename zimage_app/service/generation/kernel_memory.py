@@ -1,4 +1,4 @@
-"""Which kernels were found quicker on this machine, kept on disk by device, driver and versions. Knows no kernels."""
+"""A cache on disk of the fastest kernel per device, driver and package versions. Independent of the kernels."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PACKAGES = ("torch", "comfy-kitchen", "triton")
 
 
 class KernelMemory:
-    """One file for all devices of this machine. What is not readable there counts as nothing."""
+    """One file for all devices of this machine. Unreadable content is ignored."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -40,7 +40,7 @@ class KernelMemory:
         return data if isinstance(data, dict) else {}
 
     def write(self, data: Mapping[str, Any]) -> None:
-        """Keep it; where that fails, kernels are tried anew the next time."""
+        """Write the choices to disk; if that fails, kernels are measured again the next time."""
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(self._path, json.dumps(data, indent=1, sort_keys=True).encode())
@@ -49,7 +49,7 @@ class KernelMemory:
 
 
 class CachedChoices:
-    """What was chosen on one device, by shape (the ChoiceCache protocol of ``kernels.py``)."""
+    """The kernel chosen for each shape on one device (the ChoiceCache protocol of ``kernels.py``)."""
 
     def __init__(self, memory: KernelMemory, place: str) -> None:
         self._memory = memory

@@ -23,7 +23,7 @@ class LoadedModel:
 
     name: str
     about: tuple[Text, ...]
-    """Messages about device and dtype, and how weights are held in memory."""
+    """Messages about device, dtype and the placement of weights in memory."""
 
 
 class ModelSlot:
@@ -36,7 +36,7 @@ class ModelSlot:
         self._inputs = inputs
         self._config = config or StudioConfig()
         self.device = self._config.device
-        """Where the next model is loaded; None: on the best device that there is."""
+        """Device on which the next model is loaded; None: the best available device."""
         self._generator: Generator | None = None
         self._loaded_for: tuple[ModelSource, str] | None = None
         """The arguments ``source`` and ``device`` of ``model`` that the loaded model was loaded with."""
@@ -52,30 +52,30 @@ class ModelSlot:
     ) -> Generator:
         """Return a model's generator, loading the model if needed; ``tell`` is called with the progress.
 
-        ``device`` overrides the usual device for this picture, such as ``cpu``. If the new model's files can't be used,
-        the loaded model stays in memory.
+        ``device``, such as ``cpu``, overrides the default device for this picture. If the new model's files can't be
+        used, the loaded model stays in memory.
 
         Raises:
             ModelError: a file can't be used.
             LoadingCancelled: ``cancelled()`` returned true.
         """
         title, files = source.card.title, _files(source)
-        # Files that can't be read at the moment are no reason to give up a model that is in memory.
+        # If the files can't be read at the moment, keep the model that is in memory.
         same = (source, device) == self._loaded_for and files in (None, self._loaded_files)
         if self._generator is not None and same:
             return self._generator
         tell(Text(f"loading {title.en}", f"正在加载 {title.zh}"))
         from zimage_app.models.device import empty_cache  # these import torch and diffusers: seconds
         from zimage_app.models.load.loader import check_model
-        from zimage_app.service.generation.generator import load_source, loading_as
+        from zimage_app.service.generation.generator import load_options, load_source
 
         if self._generator is not None and self._generator.on_accelerator:
             # Two models rarely fit into a device's memory: check the new one's files, then free the old one.
             check_model(source)
             self.clear()
-        empty_cache()  # a load that was stopped leaves memory in torch's cache, which isn't free to the memory plan
+        empty_cache()  # a cancelled load leaves memory in torch's cache, which the memory plan would count as used
         loading = replace(
-            loading_as(self._config),
+            load_options(self._config),
             device=device or self.device,
             progress=lambda step: tell(_words(title, step)),
             cancelled=cancelled,

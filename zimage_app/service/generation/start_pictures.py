@@ -28,9 +28,9 @@ from zimage_app.service.library.upscalers import UpscalerLibrary
 from zimage_app.service.pictures.decoding import (
     MAX_PIXELS,
     Decoded,
+    DecodeOptions,
     TooManyPixels,
     UnreadablePicture,
-    Wanted,
     decode,
     upright_size,
 )
@@ -44,7 +44,7 @@ MAX_BYTES = 32 * 2**20
 MAX_KEPT = 512 * 2**20
 """Maximum total size of all files in bytes; beyond it, the least recently used ones are deleted."""
 MAX_FILES = 6000
-"""Maximum of all files: three for a picture of one owner, itself, thumbnail and the owner's marker; likewise."""
+"""Maximum number of files, enforced in the same way; a picture has three: itself, thumbnail, owner's marker."""
 MAX_OWNERS = 200
 """Maximum owners of one picture on a shared page, so that their marker files can't fill the disk."""
 MEDIA_TYPES = ("image/png", "image/jpeg", "image/webp")
@@ -53,13 +53,13 @@ _STARTS = {b"\x89PNG": "image/png", b"\xff\xd8": "image/jpeg"}
 _DIGEST = re.compile("[0-9a-f]{64}")
 _SMALL = "-small.jpg"
 """Suffix of the thumbnail's file, which is made when the picture is uploaded."""
-_THUMBNAIL = Wanted((320, 320), "inside")
-_WHOLE = Wanted((MAX_PIXELS, MAX_PIXELS), "inside", packed=False)
+_THUMBNAIL = DecodeOptions((320, 320), "inside")
+_WHOLE = DecodeOptions((MAX_PIXELS, MAX_PIXELS), "inside", as_jpeg=False)
 _MASK = replace(_WHOLE, mask=True)
 _MAX_THUMBNAIL = 2**20
 """Maximum size of a thumbnail in bytes."""
 _MAX_JUDGED = 4
-"""Masks judged at the same time: each takes seconds, and a thread of those that answer requests."""
+"""Maximum masks checked at the same time; each check occupies a request thread for seconds."""
 _MAX_VERDICTS = 4096
 _BUSY = Text(
     "Too many masks are being read at the moment; try again in some seconds.",
@@ -72,7 +72,7 @@ _TOO_MANY = Text(f"has more than {MAX_PIXELS // 1_000_000} million pixels", f"�
 
 
 @dataclass(frozen=True, slots=True)
-class KeptPicture:
+class StoredPicture:
     """A stored upload."""
 
     sha256: str
@@ -91,7 +91,7 @@ class PictureInputs:
     def __init__(
         self,
         outputs: Path,
-        most_kept: int = MAX_KEPT,
+        max_kept: int = MAX_KEPT,
         *,
         shared: bool = False,
         upscalers: UpscalerLibrary | None = None,
@@ -99,7 +99,7 @@ class PictureInputs:
         self._folder = outputs / FOLDER
         self.upscalers = upscalers or UpscalerLibrary()
         self._shared = shared
-        self._most_kept = most_kept
+        self._most_kept = max_kept
         self.in_use: Callable[[], Collection[str]] = frozenset
         """Returns the SHA-256 of pictures that unfinished jobs need, which are not deleted to make room."""
         self._sizes: dict[str, int] = {}
@@ -112,7 +112,7 @@ class PictureInputs:
         self._verdicts: dict[tuple[str, tuple[int, int]], RequestError | None] = {}
         """By mask and the picture's size, what is wrong with the mask."""
 
-    def save(self, data: bytes, name: str, owner: str = "") -> KeptPicture:
+    def save(self, data: bytes, name: str, owner: str = "") -> StoredPicture:
         """Store an upload; ``name`` is its file name, for messages.
 
         Raises:
@@ -151,9 +151,9 @@ class PictureInputs:
                     f"{name} 无法保存到 {self._folder.name}：{reason}；请清理磁盘后重试。",
                 )
             ) from error
-        return KeptPicture(digest, decoded.width, decoded.height)
+        return StoredPicture(digest, decoded.width, decoded.height)
 
-    def keep_file(self, path: Path) -> KeptPicture:
+    def save_file(self, path: Path) -> StoredPicture:
         """Store a file from disk; raises as ``keep`` does."""
         try:
             with open_regular(path) as file:
@@ -183,16 +183,16 @@ class PictureInputs:
                     path = self._path(digest, field) if trusted else self._own(digest, owner, field)
                     path.touch()
         if start.mask is not None:
-            self._judge(start.mask, self._size_of(start.picture))
+            self._check_mask(start.mask, self._size_of(start.picture))
 
-    def kept(self, digest: str, owner: str = "", *, trusted: bool = False) -> KeptPicture:
+    def kept(self, digest: str, owner: str = "", *, trusted: bool = False) -> StoredPicture:
         """Return an upload's size; raises RequestError if it is missing or, unless trusted, not this owner's."""
         if not trusted:
             self._own(digest, owner)
-        return KeptPicture(digest, *self._size_of(digest))
+        return StoredPicture(digest, *self._size_of(digest))
 
     def file(self, digest: str) -> bytes:
-        """The file of a picture as it was handed in; raises RequestError where it is gone."""
+        """The uploaded file of a picture; raises RequestError if it was deleted."""
         try:
             return read_regular(self._path(digest, "start.picture"), MAX_BYTES)
         except OSError as error:
@@ -204,11 +204,7 @@ class PictureInputs:
         Raises:
             RequestError: the file is missing or damaged.
         """
-        path = self._path(start.picture, "start.picture")
-        try:
-            decoded = _decoded(read_regular(path, MAX_BYTES), path.name[:10], Wanted(size, start.fit, packed=False))
-        except (OSError, ImportedFileError) as error:
-            raise _gone(start.picture, "start.picture") from error
+        decoded = self._decode(start.picture, "start.picture", DecodeOptions(size, start.fit, as_jpeg=False))
         width, height = size
         return np.frombuffer(decoded.data, np.uint8).reshape(height, width, 3).copy()
 
@@ -221,7 +217,7 @@ class PictureInputs:
         if not start.keeps:
             return StartImage(self.load(start, size))
         picture = self.image(start.picture)
-        mask = None if start.mask is None else self._mask(start.mask, picture.size)
+        mask = None if start.mask is None else grey_mask(self._mask_pixels(start.mask), picture.size)
         return start_image(start, picture, mask, size)
 
     def thumbnail(self, digest: str, owner: str = "") -> bytes | None:
@@ -247,14 +243,17 @@ class PictureInputs:
             return None
         return path, next((kind for start, kind in _STARTS.items() if begin.startswith(start)), "image/webp")
 
-    def image(self, digest: str, field: str = "start.picture", wanted: Wanted = _WHOLE) -> Image.Image:
+    def image(self, digest: str, field: str = "start.picture", wanted: DecodeOptions = _WHOLE) -> Image.Image:
         """Decode a picture upright; raises RequestError if it is missing or damaged."""
+        decoded = self._decode(digest, field, wanted)
+        return Image.frombytes("RGB", (decoded.width, decoded.height), decoded.data)
+
+    def _decode(self, digest: str, field: str, options: DecodeOptions) -> Decoded:
         path = self._path(digest, field)
         try:
-            decoded = _decoded(read_regular(path, MAX_BYTES), path.name[:10], wanted)
+            return _decoded(read_regular(path, MAX_BYTES), path.name[:10], options)
         except (OSError, ImportedFileError) as error:
             raise _gone(digest, field) from error
-        return Image.frombytes("RGB", (decoded.width, decoded.height), decoded.data)
 
     def _size_of(self, digest: str) -> tuple[int, int]:
         try:
@@ -262,8 +261,8 @@ class PictureInputs:
         except UnreadablePicture as error:
             raise _gone(digest, "start.picture") from error
 
-    def _judge(self, mask: str, picture: tuple[int, int]) -> None:
-        """Raise RequestError where a mask doesn't fit pictures of this size; its pixels are looked at once."""
+    def _check_mask(self, mask: str, picture: tuple[int, int]) -> None:
+        """Raise RequestError if a mask doesn't fit pictures of this size; each mask's pixels are decoded only once."""
         key = (mask, picture)
         known = self._verdicts
         if key not in known:
@@ -279,15 +278,15 @@ class PictureInputs:
             raise verdict.at(verdict.field)
 
     def _verdict(self, mask: str, picture: tuple[int, int]) -> RequestError | None:
-        pixels = np.asarray(self.image(mask, "start.mask", _MASK))
+        pixels = self._mask_pixels(mask)
         try:
             grey_mask(pixels, picture)
         except RequestError as error:
             return error
         return None
 
-    def _mask(self, digest: str, picture: tuple[int, int]) -> Image.Image:
-        return grey_mask(np.asarray(self.image(digest, "start.mask", _MASK)), picture)
+    def _mask_pixels(self, digest: str) -> Picture:
+        return np.asarray(self.image(digest, "start.mask", _MASK))
 
     def _path(self, digest: str, field: str = "start.picture") -> Path:
         path = self._folder / digest
@@ -306,7 +305,7 @@ class PictureInputs:
         return self._folder / f"{digest}.{owner_mark(owner)}"
 
     def _read_folder(self) -> None:
-        """Learn once what is kept; walking the folder at each upload takes seconds. The caller must hold the lock."""
+        """List the stored files once; listing them at each upload would take seconds. The caller must hold the lock."""
         if self._is_read:
             return
         claims = []
@@ -339,7 +338,7 @@ class PictureInputs:
     def _last_use(self, digest: str) -> int:
         try:
             return (self._folder / digest).stat().st_mtime_ns
-        except FileNotFoundError:  # another program with this folder made room
+        except FileNotFoundError:  # another program that uses this folder deleted it
             return 0
 
 
@@ -348,7 +347,7 @@ def inputs_of(config: StudioConfig, *, shared: bool = False) -> PictureInputs:
     return PictureInputs(config.outputs, shared=shared, upscalers=UpscalerLibrary(config.upscaler_roots))
 
 
-def _decoded(data: bytes, name: str, wanted: Wanted) -> Decoded:
+def _decoded(data: bytes, name: str, wanted: DecodeOptions) -> Decoded:
     """Decode an upload; raises ImportedFileError if it isn't an accepted picture."""
     try:
         return decode(data, wanted)

@@ -34,7 +34,7 @@ from zimage_app.service.jobs.view import JobView, StageView, stage_views
 from zimage_app.service.pictures.gallery import Gallery
 from zimage_app.service.pictures.views import SavedPicture
 from zimage_app.service.rules.limits import Limits
-from zimage_app.service.rules.permissions import for_strangers
+from zimage_app.service.rules.permissions import redacted
 
 log = logging.getLogger(__name__)
 
@@ -49,15 +49,15 @@ class JobRules:
 
     limits: Limits
     shared: bool = False
-    """Whether strangers share the page; messages then hide this machine's folders."""
+    """Whether the page is shared with strangers; messages then hide this machine's folders."""
     interrupted: Literal["run again", "report"] = "run again"
     """What to do with a job whose app was killed. It is rerun only once, so that no job can crash the app for ever."""
     folders: tuple[Path, ...] = ()
-    """The folders that are hidden; others are recognised by their form only."""
+    """Folders to hide in messages; other folders are recognised only if they look like absolute paths."""
 
-    def told(self, text: Text) -> Text:
+    def redacted(self, text: Text) -> Text:
         """The sentence as visitors of the page may read it."""
-        return for_strangers(text, self.folders) if self.shared else text
+        return redacted(text, self.folders) if self.shared else text
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class JobCore:
         rules: JobRules,
         encode: Encode,
     ) -> None:
-        """``encode`` encodes pictures; ``settle`` must be called when one of its futures is done."""
+        """``encode`` encodes pictures; ``process`` must be called when one of its futures is done."""
         self._store = store
         self._gallery = gallery
         self._progress = progress
@@ -175,7 +175,7 @@ class JobCore:
     def failed(self, job_id: str, error: StudioError) -> None:
         """Handle that a job failed."""
         self._assigned.pop(job_id, None)
-        if (told := self._rules.told(error.text)) != error.text:
+        if (told := self._rules.redacted(error.text)) != error.text:
             log.warning("job %s: %s", job_id, error)
             error = GenerationError(told)
         self._record_event(JobEvent.FAIL, job_id, details={"error": error.text}, shown={"error": error})
@@ -202,7 +202,7 @@ class JobCore:
 
     # Processing after commands and reports.
 
-    def settle(self, reports: Reports) -> None:
+    def process(self, reports: Reports) -> None:
         """Write events, save pictures, handle interrupted jobs, stop overdue ones, and start waiting ones.
 
         Runners report to ``reports``, which has to call this object's methods.
@@ -258,7 +258,7 @@ class JobCore:
     def warning(self) -> Text | None:
         """The problem of the newest picture that could not be saved yet, or of writing the store; None without any."""
         held = (each.problem for each in reversed(list(self._unsaved.values())) if each.problem)
-        return next(held, None if self._store.warning else self._problem)  # the store tells its own
+        return next(held, None if self._store.warning else self._problem)  # the store reports its own problem
 
     def unsaved(self, picture_id: str, owner: str | None) -> SavedPicture | None:
         """Return an encoded picture that is not saved yet, of this owner mark or of any owner (None); or None."""
@@ -292,7 +292,7 @@ class JobCore:
             return
         if job.state is JobState.WAITING:
             shown = {**shown, "progress": 0.0, "current": 0, "stages": _stages(job)}
-        times = JobTimes(live.asked, live.begun, live.loaded)
+        times = JobTimes(live.submitted_at, live.started_at, live.loaded_at)
         self._progress.update(job.id, state=job.state, **shown)
         if job.ended or job.state is JobState.WAITING:
             request = live.plan.request if live.plan else None
@@ -335,7 +335,7 @@ class JobCore:
         self._unsaved[job_id] = replace(unsaved, problem=text)
         live = self._progress.get(job_id)
         if live is not None:
-            warnings = (*live.view.warnings, self._rules.told(text))
+            warnings = (*live.view.warnings, self._rules.redacted(text))
             self._progress.update(job_id, state=JobState.SAVING, picture=self._picture(unsaved), warnings=warnings)
 
     def _picture(self, unsaved: _Unsaved) -> SavedPicture:

@@ -87,14 +87,14 @@ class Dispatcher:
             except BlockingIOError as error:
                 raise FolderInUse(self._state.parent, running_app(self._state)) from error
             except OSError as error:
-                log.warning("%s can't be locked: %s", self._state, error)  # the store then keeps the jobs in memory
+                log.warning("%s can't be locked: %s", self._state, error)  # then the jobs are in memory
             self._store = JobStore(self._state, self._folder_lock.acquire)
             self._core = JobCore(self._store, self._gallery, self.progress, self._runners, self._rules, self._encode)
             with suppress(StorageError):
                 self._store.refresh()
             self._core.show_order()
             core = self._core
-            self._guarded(lambda: core.settle(self))
+            self._guarded(lambda: core.process(self))
             self._thread = threading.Thread(target=self._work, name="studio-dispatcher", daemon=True)
             self._thread.start()
 
@@ -182,12 +182,12 @@ class Dispatcher:
 
     def loading(self, job_id: str, text: Text) -> None:
         """See ``Reports``."""
-        self.progress.update(job_id, loading=self._rules.told(text))
+        self.progress.update(job_id, loading=self._rules.redacted(text))
 
     def progressed(self, job_id: str, event: RunEvent, plan: GenerationPlan) -> None:
         """See ``Reports``."""
         if isinstance(event, Warned):
-            event = Warned(tuple(map(self._rules.told, event.warnings)))
+            event = Warned(tuple(map(self._rules.redacted, event.warnings)))
         self.progress.show(job_id, event, plan)
 
     def started(self, job_id: str, plan: GenerationPlan) -> None:
@@ -254,12 +254,12 @@ class Dispatcher:
         core.end_closing()
 
     def _run_once(self, core: JobCore, seconds: float) -> None:
-        """Process incoming messages, waiting up to ``seconds`` for the first, then call ``settle``. Never raises."""
+        """Process incoming messages, waiting up to ``seconds`` for the first, then call ``process``. Never raises."""
         with suppress(Empty):
             self._guarded(self._inbox.get(timeout=seconds))
             for _ in range(_MESSAGES):
                 self._guarded(self._inbox.get_nowait())
-        self._guarded(lambda: core.settle(self))
+        self._guarded(lambda: core.process(self))
         while self._answers:
             self._answers.pop(0)()
 

@@ -22,7 +22,7 @@ from zimage_app.models.disk.regular_file import read_regular
 _LOCK_NAME = "app.lock"
 _NOTE_NAME = "app.json"
 _MAX_NOTE = 4096
-_PATIENCE = 0.5
+_LOCK_TIMEOUT = 0.5
 """Seconds to wait for the lock, because ``running_app`` takes it for a moment."""
 
 
@@ -75,8 +75,8 @@ class FolderLock:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
         try:
-            self._unlockable = not take(self._lock, _PATIENCE)
-            # One that was killed leaves its address, at which other programs would ask until this app has its own.
+            self._unlockable = not take(self._lock, _LOCK_TIMEOUT)
+            # A killed app leaves its address, which other programs would call until this app publishes its own.
             (self._folder / _NOTE_NAME).unlink(missing_ok=True)
         except Timeout as error:
             raise BlockingIOError(errno.EWOULDBLOCK, "another running copy of the app has it") from error

@@ -20,11 +20,11 @@ _PLACES = 3
 class JobTimes:
     """Times of a job, in seconds of the monotonic clock."""
 
-    asked: float
+    submitted_at: float
     """When it was submitted, or found in the queue after a restart."""
-    begun: float | None
+    started_at: float | None
     """When a runner took it; None if none did."""
-    loaded: float | None
+    loaded_at: float | None
     """When its model was loaded; None if it wasn't."""
 
 
@@ -40,14 +40,14 @@ def _facts(view: JobView, request: GenerationRequest | None, times: JobTimes, pr
     if view.stages:
         facts["size"] = f"{view.stages[-1].width}x{view.stages[-1].height}"
         facts["steps"] = [stage.steps for stage in view.stages]
-    begun = now if times.begun is None else times.begun
-    facts["queued"] = round(begun - times.asked, _PLACES)
-    if times.loaded is not None:
+    begun = now if times.started_at is None else times.started_at
+    facts["queued"] = round(begun - times.submitted_at, _PLACES)
+    if times.loaded_at is not None:
         stages = [round(stage.seconds, _PLACES) for stage in view.stages if stage.seconds is not None]
-        facts["load"] = round(times.loaded - begun, _PLACES)
+        facts["load"] = round(times.loaded_at - begun, _PLACES)
         facts["stages"] = stages
-        # Encoding the prompt, and decoding, packing and saving the picture.
-        facts["other"] = round(max(0.0, now - times.loaded - sum(stages)), _PLACES)
+        # The rest: encoding the prompt; decoding, compressing and saving the picture.
+        facts["other"] = round(max(0.0, now - times.loaded_at - sum(stages)), _PLACES)
     facts["total"] = round(now - begun, _PLACES)
     if view.picture is not None:
         facts["picture"] = view.picture.record.id

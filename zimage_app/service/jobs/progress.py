@@ -41,11 +41,11 @@ class LiveJob:
     context: Context | None = None
     """The context of the visitor who submitted the job, if the GPU is borrowed in the visitor's name; else None."""
     token: StopToken = field(default_factory=StopToken)
-    asked: float = 0.0
+    submitted_at: float = 0.0
     """Time of submission, or of discovery after a restart; in seconds of the clock, like the next two."""
-    begun: float | None = None
+    started_at: float | None = None
     """When a runner took the job."""
-    loaded: float | None = None
+    loaded_at: float | None = None
     """When the model was loaded."""
     done_cost: float = 0.0
     """Cost of the completed stages."""
@@ -144,7 +144,7 @@ class Progress:
     def put(self, live: LiveJob) -> None:
         """Add a job, and drop the oldest ended ones above ``MAX_ENDED``."""
         with self._changed:
-            live.asked = self._clock()
+            live.submitted_at = self._clock()
             self._jobs[live.view.id] = live
             ended = [job_id for job_id, each in self._jobs.items() if each.view.ended]
             for job_id in ended[: max(0, len(ended) - MAX_ENDED)]:
@@ -160,7 +160,7 @@ class Progress:
                 return
             state = changes.get("state", live.view.state)
             if changes.get("state") is JobState.WAITING:  # requeued
-                live.begun = live.loaded = None
+                live.started_at = live.loaded_at = None
                 live.done_cost = live.free_cost = 0.0
             view = self._timed(live)
             if state not in (JobState.LOADING, JobState.STOPPING):
@@ -201,18 +201,18 @@ class Progress:
     def begin(self, job_id: str) -> None:
         """Note that a runner took the job."""
         with self._changed:
-            self._jobs[job_id].begun = self._clock()
+            self._jobs[job_id].started_at = self._clock()
             self.update(job_id, ahead=0)
 
     def loaded(self, job_id: str, plan: GenerationPlan) -> None:
         """Note that the job's model is loaded; the time of the run counts from now on."""
         with self._changed:
-            self._jobs[job_id].loaded, self._jobs[job_id].plan = self._clock(), plan
+            self._jobs[job_id].loaded_at, self._jobs[job_id].plan = self._clock(), plan
 
     def running_seconds(self, job_id: str) -> float:
         """Return the seconds since the job's model was loaded; 0 before that."""
         with self._changed:
-            loaded = self._jobs[job_id].loaded
+            loaded = self._jobs[job_id].loaded_at
             return 0.0 if loaded is None else self._clock() - loaded
 
     def close(self) -> None:
@@ -271,9 +271,9 @@ class Progress:
         if view.state is JobState.WAITING:
             left = live.starts_at
             return replace(view, starts_in=None if left is None else max(0.0, left - self._clock()))
-        if view.ended or live.begun is None:
+        if view.ended or live.started_at is None:
             return view
-        began = live.begun if live.loaded is None else live.loaded
+        began = live.started_at if live.loaded_at is None else live.loaded_at
         remaining = self._remaining(live) if view.state is JobState.RUNNING else None
         return replace(view, elapsed=self._clock() - began, remaining=remaining, starts_in=None)
 
@@ -281,9 +281,9 @@ class Progress:
         """Estimate the seconds until a job is done; None if unknown."""
         progress = live.view.progress
         free = live.free_cost / live.plan.cost if live.plan else 0.0
-        if live.loaded is None or progress - free <= 0.02:
+        if live.loaded_at is None or progress - free <= 0.02:
             return None
-        return (self._clock() - live.loaded) * (1.0 - progress) / (progress - free)
+        return (self._clock() - live.loaded_at) * (1.0 - progress) / (progress - free)
 
 
 class _Watcher:

@@ -20,7 +20,7 @@ from typing import Any
 from zimage_app.domain.errors import StorageError
 from zimage_app.domain.text import Text
 from zimage_app.service.jobs.state import ACTIVE, FINAL, TRANSITIONS, JobEvent, JobState
-from zimage_app.service.rules.limits import Limits, check_places
+from zimage_app.service.rules.limits import Limits, check_queue_room
 from zimage_app.service.storage.database import Database, Migration
 
 STORE_NAME = "jobs.sqlite"
@@ -112,9 +112,9 @@ class JobStore:
     thread may call methods that change something.
     """
 
-    def __init__(self, folder: Path, admit: Callable[[], None] = lambda: None) -> None:
-        """Open the file, or keep the jobs in memory until it can be opened; see ``Database`` for ``admit``."""
-        self._database = Database(folder / STORE_NAME, _MIGRATIONS, admit)
+    def __init__(self, folder: Path, before_open: Callable[[], None] = lambda: None) -> None:
+        """Open the file, or keep the jobs in memory until it can be opened; see ``Database`` for ``before_open``."""
+        self._database = Database(folder / STORE_NAME, _MIGRATIONS, before_open)
         self._generation = -1
         self._jobs: dict[str, Job] = {}
         self._last_starts: dict[str, int] = {}
@@ -150,7 +150,7 @@ class JobStore:
             waiting = [each for each in self._jobs.values() if each.state is JobState.WAITING]
             own = sum(each.owner == job.owner for each in waiting)
             rate = _median(connection.execute(_RATES, (job.model, job.device, _MEASURED)))
-            check_places(own, len(waiting), limits, _UNKNOWN_SECONDS if rate is None else max(1.0, rate * job.cost))
+            check_queue_room(own, len(waiting), limits, _UNKNOWN_SECONDS if rate is None else max(1.0, rate * job.cost))
             number = self._number + 1
             job = replace(job, number=number, sort_key=float(number))
             _write(connection, job)
@@ -226,7 +226,7 @@ class JobStore:
         """
         if (job := self._jobs.get(job_id)) is not None:
             return job
-        if not job_id.isascii():  # no id of ours, and SQLite can't take half characters
+        if not job_id.isascii():  # not one of our ids, and SQLite can't store lone surrogates
             return None
         incomplete = self._database.in_memory and os.path.exists(self._database.path)
         rows = self._database.rows("SELECT * FROM jobs WHERE id = ?", (job_id,))
@@ -282,7 +282,7 @@ class JobStore:
         number, start_number = connection.execute(query).fetchone()
         for job in self._jobs.values():
             known = connection.execute("SELECT number FROM jobs WHERE id = ?", (job.id,)).fetchone()
-            # Numbers given while there was another file, or none, may be in use in this one.
+            # Numbers assigned while another file or none was open may already be used in this one.
             found[job.id] = job if known else replace(job, number=job.number + number, sort_key=job.sort_key + number)
             _write(connection, found[job.id])
         self._number = max(self._number, number, *(job.number for job in found.values()))

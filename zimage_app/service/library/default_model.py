@@ -7,12 +7,12 @@ from zimage_app.models.find.catalogue import list_models
 from zimage_app.service.setup.config import StudioConfig
 
 _PREFERRED = ("z-image-turbo", "z-image-turbo-bf16", "z-image-turbo-int8")
-"""Copies of Z-Image-Turbo, the closest to the original first; any other copy comes after these."""
+"""Variants of Z-Image-Turbo, the one closest to the original first; other variants come after these."""
 _DEMO = "demo"
 
 
 def default_model(config: StudioConfig) -> str:
-    """The configured model, else a copy of Z-Image-Turbo on this machine, else the demo model."""
+    """The configured model, else a variant of Z-Image-Turbo on this machine, else the demo model."""
     if config.model is not None:
         return config.model
     sources = list_models(config.shelves)

@@ -1,4 +1,4 @@
-"""Downloads the model to start with before the app starts, and reports the progress."""
+"""Downloads the configured model before the app starts, and reports the progress."""
 
 from __future__ import annotations
 

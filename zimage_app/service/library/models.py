@@ -36,7 +36,7 @@ ModelState = Literal["ready", "fetch", "broken"]
 FetchState = Literal["asking", "fetching", "done", "failed", "cancelled"]
 
 _BF16 = {"transformer": 12_309_817_472, "text_encoder": 8_044_936_192, "vae": 167_639_302}
-"""Bytes of the published weights in memory, as bf16; weights that are stored in more bits take no more."""
+"""Bytes of the published weights in memory, as bf16; weights stored with more bits are converted to it."""
 _PACKED = 0.9
 """Weights below this fraction of ``_BF16`` are packed in fewer than 16 bits."""
 _BROKEN = Text("something is wrong with it that the log tells of", "存在问题，详见日志")
@@ -56,7 +56,7 @@ class ModelView:
     missing: tuple[str, ...] = ()
     """The parts to download: transformer, text_encoder, vae, tokenizer."""
     about: float | None = None
-    """Approximate bytes to download, where the big parts are missing and the size is known offline."""
+    """Approximate bytes to download, if the big parts are missing and the size is known without a request."""
     notes: tuple[Text, ...] = ()
     """The files that were chosen, where there was a choice."""
 
@@ -110,7 +110,7 @@ class FetchView:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class CheckResult:
     """The result of checking one file or part."""
 
     text: Text
@@ -120,9 +120,9 @@ class Verdict:
 class ModelLibrary:
     """All functions of page, REST and command line for models. The constructor opens no file and no connection."""
 
-    def __init__(self, config: StudioConfig, patience: RetryPolicy | None = None) -> None:
+    def __init__(self, config: StudioConfig, retry_policy: RetryPolicy | None = None) -> None:
         self._config = config
-        self._patience = patience
+        self._retry_policy = retry_policy
         self._changed = threading.Condition()
         self._fetch: FetchView | None = None
         self._stopped = threading.Event()
@@ -185,7 +185,7 @@ class ModelLibrary:
 
         if self._config.offline:
             raise errors.offline(f"{name} ({', '.join(model.missing)})")
-        return plan_fetch(model, host_of(source, mirror), self._config.models, self._patience, stopped)
+        return plan_fetch(model, host_of(source, mirror), self._config.models, self._retry_policy, stopped)
 
     def start(self, name: str, source: str = SOURCES[0], mirror: str | None = None) -> FetchView:
         """Start to download a model in the background and return the first state. Later errors are in the states.
@@ -242,7 +242,7 @@ class ModelLibrary:
         try:
             if not model.present:
                 plan = self._plan(name, model, source, mirror, stopped)
-                fetch(plan, self._tell, self._patience, stopped)
+                fetch(plan, lambda now: self._set(state="fetching", progress=now), self._retry_policy, stopped)
             self._set(state="done")
         except Stopped:
             self._set(state="cancelled")
@@ -252,16 +252,13 @@ class ModelLibrary:
             log.exception("fetching %s failed", name)
             self._set(state="failed", error=FetchError(Text(f"{name}: {_BROKEN.en}.", f"{name}：{_BROKEN.zh}。")))
 
-    def _tell(self, progress: FetchProgress) -> None:
-        self._set(state="fetching", progress=progress)
-
     def _set(self, **changes: object) -> None:
         with self._changed:
             assert self._fetch is not None
             self._fetch = replace(self._fetch, version=self._fetch.version + 1, **changes)  # type: ignore[arg-type]
             self._changed.notify_all()
 
-    def check(self, name: str) -> Iterator[Verdict]:
+    def check(self, name: str) -> Iterator[CheckResult]:
         """Check every part of a model against its network, and every downloaded file against its checksum.
 
         Reads all downloaded files, which takes a while. Raises ModelError for an unknown model.
@@ -269,7 +266,7 @@ class ModelLibrary:
         model = look_up(name, self._config.visitors_shelves)
         if missing := model.missing:
             parts = ", ".join(missing)
-            yield Verdict(
+            yield CheckResult(
                 Text(
                     f"{name}: {parts} missing; get it with 'python -m zimage_app models fetch {name}'.",
                     f"{name}：缺少 {parts}；请运行「python -m zimage_app models fetch {name}」下载。",
@@ -277,17 +274,17 @@ class ModelLibrary:
                 good=False,
             )
         else:
-            yield from judge(model)
+            yield from check_parts(model)
         yield from self._sums(model)
 
-    def _sums(self, model: ModelSource) -> Iterator[Verdict]:
+    def _sums(self, model: ModelSource) -> Iterator[CheckResult]:
         from zimage_app.models.hub import receipt
 
         repos = {place.remote.repo for place in model.places.by_name.values() if place.remote is not None}
         for repo in sorted(repos):
             for checked in receipt.check(self._config.models / repo_folder(repo), threading.Event()):
                 words, path = _SUMS[checked.state], shown(checked.path)
-                yield Verdict(Text(words.en.format(path), words.zh.format(path)), good=checked.state == "right")
+                yield CheckResult(Text(words.en.format(path), words.zh.format(path)), good=checked.state == "right")
 
     def add(self, name: str, parts: Mapping[str, Path], card: str | None = None) -> Path:
         """Check a model's files, given by part, and register it under a name; returns the YAML file.
@@ -299,7 +296,7 @@ class ModelLibrary:
             raise ModelError(
                 Text(f"There is a model {name} already; choose another name.", f"已有名为 {name} 的模型；请换个名称。")
             )
-        for verdict in judge(model):
+        for verdict in check_parts(model):
             if not verdict.good:
                 raise ModelError(verdict.text)
         return write_named(self._config.named_models, name, parts, card)
@@ -313,10 +310,10 @@ _SUMS = {
     ),
     "missing": Text("{} was fetched and is gone: fetch the model again.", "{} 曾下载但已不在：请重新下载该模型。"),
 }
-"""Sentences by ``receipt.Checked.state``; the braces stand for the file."""
+"""Sentences by ``receipt.Checked.state``; the placeholder is the file."""
 
 
-def judge(model: ModelSource) -> Iterator[Verdict]:
+def check_parts(model: ModelSource) -> Iterator[CheckResult]:
     """Check each part of a model against its network, then all together; only headers are read.
 
     Imports diffusers, which takes seconds.
@@ -332,30 +329,30 @@ def judge(model: ModelSource) -> Iterator[Verdict]:
             part = part_files(model, name)
             open_network(kind, part)
         except ModelError as error:
-            yield Verdict(error.text, good=False)
+            yield CheckResult(error.text, good=False)
             good = False
             continue
         path = shown(part.weights.path)
-        yield Verdict(Text(f"{path}: {kind.title.en}, fits.", f"{path}：{kind.title.zh}，匹配。"), good=True)
+        yield CheckResult(Text(f"{path}: {kind.title.en}, fits.", f"{path}：{kind.title.zh}，匹配。"), good=True)
     folder = model.places.tokenizer.path
     if not model.places.tokenizer.present:
         return
     try:
         load_tokenizer(folder)
     except ModelError as error:
-        yield Verdict(error.text, good=False)
+        yield CheckResult(error.text, good=False)
         return
     path = shown(folder)
-    yield Verdict(Text(f"{path}: tokenizer, can be read.", f"{path}：分词器，可以读取。"), good=True)
+    yield CheckResult(Text(f"{path}: tokenizer, can be read.", f"{path}：分词器，可以读取。"), good=True)
     if good:
         try:
             check_model(model)
         except ModelError as error:
-            yield Verdict(error.text, good=False)
+            yield CheckResult(error.text, good=False)
 
 
 def _memory(model: ModelSource, plan: FetchPlan) -> int:
-    """The most bytes of memory that a model's weights take, from the stored size of each part."""
+    """The maximum memory of a model's weights in bytes, from the stored size of each part."""
     return sum(min(_stored(model.places.by_name[part], plan), most) for part, most in _BF16.items())
 
 

@@ -26,13 +26,13 @@ class TokenCounter:
     def count(self, source: ModelSource, text: str) -> int | None:
         """The number of tokens that ``text`` adds to an empty prompt; None where the tokenizer can't be loaded.
 
-        The first call for a model takes seconds; loading the model reports what is wrong with its tokenizer.
+        The first call for a model takes seconds; loading the model reports the problem.
         """
         tokenizer = self._tokenizer_of(source)
         return None if tokenizer is None else len(tokenizer.ids(text)) - len(tokenizer.ids(""))
 
     def limit(self, source: ModelSource) -> int | None:
-        """The most tokens that a text may add to an empty prompt; None where unknown."""
+        """The maximum number of tokens that a text may add to an empty prompt; None where unknown."""
         tokenizer, positions = self._tokenizer_of(source), text_positions(source)
         if tokenizer is None or positions is None:
             return None

@@ -1,4 +1,4 @@
-"""Numbers of a model's transformer that pages tell before it is loaded. Reads only its config; no torch."""
+"""Numbers of a model's transformer that pages show before it is loaded. Reads only its config; imports no torch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MAX_CONFIG = 2**20
 """Bytes of a config."""
 _PUBLISHED_WIDTH = 3840
 _PUBLISHED_POSITIONS = 1536
-"""Of the published Z-Image models, whose weights may come without a config."""
+"""Values of the published Z-Image models, whose weights may come without a config."""
 
 
 def transformer_width(source: ModelSource) -> int | None:

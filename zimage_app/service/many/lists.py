@@ -15,7 +15,7 @@ Data = dict[str, Any]
 
 
 def without_nulls(data: Mapping[str, Any]) -> Data:
-    """Return the data without lists that are null: other programs write that for what is left out."""
+    """Return the data without lists that are null, which other programs write for omitted lists."""
     return {name: value for name, value in data.items() if not (value is None and name in _LISTS)}
 
 
@@ -25,9 +25,9 @@ def with_more(data: Mapping[str, Any], name: str, more: object) -> Data:
     return {**data, name: [*([] if given is None else _list(name, given)), more]}
 
 
-def with_size(data: Mapping[str, Any], size: str) -> Data:
+def with_size(data: Mapping[str, Any], size: object) -> Data:
     """Return the data with its stages resized, see ``sized_data``; raises RequestError if they are no stages."""
-    return {**data, "stages": sized_data(_list("stages", data.get("stages")), size)}
+    return {**data, "stages": sized_data(_list("stages", data.get("stages")), str(size))}
 
 
 def _list(name: str, value: object) -> list[Any]:

@@ -32,11 +32,20 @@ from zimage_app.service.pictures.picture_files import (
     opened_picture,
 )
 
-__all__ = ["FORMATS", "MAX_PIXELS", "Decoded", "TooManyPixels", "UnreadablePicture", "Wanted", "decode", "upright_size"]
+__all__ = [
+    "FORMATS",
+    "MAX_PIXELS",
+    "DecodeOptions",
+    "Decoded",
+    "TooManyPixels",
+    "UnreadablePicture",
+    "decode",
+    "upright_size",
+]
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_PIXELS = 50_000_000
-"""Maximum pixels of a picture: as much as good phone cameras make; 150 MB decoded."""
+"""Maximum pixels of a picture: those of good phone cameras; 150 MB decoded."""
 MAX_MEMORY = 3 * 2**29
 """Maximum address space of a worker in bytes; a WebP of the maximum size needs 1.1 billion."""
 MAX_SECONDS = 30
@@ -57,16 +66,16 @@ _VARIABLES = ("PATH", "LD_LIBRARY_PATH", "LANG", "SYSTEMROOT")
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class DecodeOptions:
     """The requested size and form of the decoded picture, which is turned upright and converted to RGB first."""
 
     size: tuple[int, int]
     """Width and height in pixels."""
     fit: Literal["inside", "crop", "stretch"]
     """How to reach ``size``; ``inside`` keeps the aspect ratio and never enlarges."""
-    packed: bool = True
+    as_jpeg: bool = True
     """Whether to return a JPEG; otherwise raw RGB, three bytes per pixel."""
-    paper: tuple[int, int, int] = _WHITE
+    background: tuple[int, int, int] = _WHITE
     """Background colour for transparent areas."""
     mask: bool = False
     """Whether to return the inverted alpha channel (white = transparent) if the picture has transparent areas."""
@@ -81,7 +90,7 @@ class Decoded:
     data: bytes
 
 
-def decode(data: bytes, wanted: Wanted) -> Decoded:
+def decode(data: bytes, wanted: DecodeOptions) -> Decoded:
     """Decode a PNG, JPEG or WebP picture to the requested size and form. Thread-safe.
 
     Raises:
@@ -90,33 +99,33 @@ def decode(data: bytes, wanted: Wanted) -> Decoded:
     """
     check_picture(io.BytesIO(data), FORMATS, MAX_PIXELS)
     check_scans(data)
-    return _PROCESSES.decode(data, wanted)
+    return _WORKERS.decode(data, wanted)
 
 
 def upright_size(data: bytes) -> tuple[int, int]:
-    """The (width, height) that ``decode`` tells, from the file's header: no pixel is unpacked. Raises as ``decode``."""
+    """The (width, height) that ``decode`` would return, from the file's header. Raises as ``decode``."""
     with opened_picture(io.BytesIO(data), FORMATS, MAX_PIXELS) as image:
         width, height = image.size
         return (height, width) if exif_of(image).get(_ORIENTATION) in _SIDEWAYS else (width, height)
 
 
-class _Processes:
+class _WorkerPool:
     """The pool of worker processes. Thread-safe."""
 
     def __init__(self) -> None:
         self._places = threading.Semaphore(_MAX_WORKERS)
-        self._idle: list[_Process] = []
+        self._idle: list[_WorkerProcess] = []
 
-    def decode(self, data: bytes, wanted: Wanted) -> Decoded:
+    def decode(self, data: bytes, wanted: DecodeOptions) -> Decoded:
         """Decode in an idle or a new worker; raises UnreadablePicture."""
         with self._places:
-            process = self._free() or _Process()
+            process = self._free() or _WorkerProcess()
             try:
                 decoded = process.ask(data, wanted)
-            except _Ended:
+            except _WorkerEnded:
                 process.end()
                 raise UnreadablePicture("reading it took too much memory or time") from None
-            except _Refused as error:
+            except _PictureRejected as error:
                 self._idle.append(process)
                 raise UnreadablePicture(str(error)) from None
             except BaseException:
@@ -125,7 +134,7 @@ class _Processes:
             self._idle.append(process)
             return decoded
 
-    def _free(self) -> _Process | None:
+    def _free(self) -> _WorkerProcess | None:
         """Return an idle worker that still responds, or None."""
         while self._idle:
             process = self._idle.pop()
@@ -135,21 +144,21 @@ class _Processes:
         return None
 
 
-class _Ended(Exception):
+class _WorkerEnded(Exception):
     """The worker process has ended."""
 
 
-class _Refused(Exception):
+class _PictureRejected(Exception):
     """The worker rejected the picture; the message says why."""
 
 
 def _environment() -> dict[str, str]:
-    """A worker's environment, with this process's module search path: packages may lie where a variable says."""
+    """A worker's environment, with this process's module search path: a variable may name a folder of packages."""
     passed = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
     return passed | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
 
-class _Process:
+class _WorkerProcess:
     """One worker process and the pipes to it. The worker exits when its input pipe closes, even if the app crashes."""
 
     def __init__(self) -> None:
@@ -176,22 +185,22 @@ class _Process:
         except OSError:
             return False
 
-    def ask(self, data: bytes, wanted: Wanted) -> Decoded:
-        """Have the worker decode a picture; raises _Ended or _Refused."""
+    def ask(self, data: bytes, wanted: DecodeOptions) -> Decoded:
+        """Have the worker decode a picture; raises _WorkerEnded or _PictureRejected."""
         watch = threading.Timer(MAX_SECONDS, self._program.kill)
         watch.start()
         try:
             _send(self._out, asdict(wanted), data)
             answer = _receive(self._in)
         except OSError as error:
-            raise _Ended from error
+            raise _WorkerEnded from error
         finally:
             watch.cancel()
         if answer is None:
-            raise _Ended
+            raise _WorkerEnded
         said, pixels = answer
         if "error" in said:
-            raise _Refused(said["error"])
+            raise _PictureRejected(said["error"])
         return Decoded(said["width"], said["height"], pixels)
 
     def end(self) -> None:
@@ -205,10 +214,10 @@ class _Process:
             return
 
 
-_PROCESSES = _Processes()
+_WORKERS = _WorkerPool()
 if hasattr(os, "register_at_fork"):
     # A forked child must not use its parent's pipes.
-    os.register_at_fork(after_in_child=_PROCESSES.__init__)  # type: ignore[misc]
+    os.register_at_fork(after_in_child=_WORKERS.__init__)  # type: ignore[misc]
 
 
 def _send(file: IO[bytes], said: dict[str, Any], data: bytes) -> None:
@@ -261,7 +270,7 @@ def _bound_seconds(seconds: int) -> None:
 
 
 def _answer(data: bytes, said: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
-    wanted = Wanted(tuple(said["size"]), said["fit"], said["packed"], tuple(said["paper"]), said["mask"])
+    wanted = DecodeOptions(tuple(said["size"]), said["fit"], said["as_jpeg"], tuple(said["background"]), said["mask"])
     try:
         with opened_picture(io.BytesIO(data), FORMATS, MAX_PIXELS) as image:
             width, height = image.size
@@ -272,7 +281,7 @@ def _answer(data: bytes, said: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         return {"error": str(error) or "it takes too much memory"}, b""
 
 
-def _made(image: Image.Image, wanted: Wanted) -> bytes:
+def _made(image: Image.Image, wanted: DecodeOptions) -> bytes:
     if wanted.fit == "inside":
         # Shrink before turning upright and copying; the longer side limits both, because turning may swap them.
         side = max(wanted.size)
@@ -285,7 +294,7 @@ def _made(image: Image.Image, wanted: Wanted) -> bytes:
         picture = _coloured(ImageOps.exif_transpose(_eight_bits(image)), wanted)
         resize = ImageOps.fit if wanted.fit == "crop" else Image.Image.resize
         picture = resize(picture, wanted.size, Image.Resampling.LANCZOS)
-    if not wanted.packed:
+    if not wanted.as_jpeg:
         return picture.tobytes()
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=85)
@@ -300,7 +309,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     return image if image.mode in ("RGB", "L") else image.convert("RGB")
 
 
-def _coloured(image: Image.Image, wanted: Wanted) -> Image.Image:
+def _coloured(image: Image.Image, wanted: DecodeOptions) -> Image.Image:
     """Convert to RGB: on the background colour, or as the inverted alpha channel if a mask is wanted."""
     if not image.has_transparency_data:
         return image.convert("RGB")
@@ -308,7 +317,7 @@ def _coloured(image: Image.Image, wanted: Wanted) -> Image.Image:
     opaque = clear.getchannel("A")
     if wanted.mask and (redrawn := ImageOps.invert(opaque)).getbbox():
         return redrawn.convert("RGB")
-    page = Image.new("RGB", clear.size, wanted.paper)
+    page = Image.new("RGB", clear.size, wanted.background)
     page.paste(clear, mask=opaque)
     return page
 

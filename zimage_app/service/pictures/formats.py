@@ -1,7 +1,4 @@
-"""Pictures as JPEG and WebP, with their settings in the EXIF comment, where A1111 and what reads its pictures look.
-
-Knows no owners and no page.
-"""
+"""Converts pictures to JPEG and WebP, with their settings in the EXIF comment, as A1111 does."""
 
 from __future__ import annotations
 
@@ -23,11 +20,11 @@ FORMATS: dict[str, dict[str, Any]] = {
 MEDIA_TYPES = {"jpg": "image/jpeg", "webp": "image/webp"}
 _EXIF_IFD, _USER_COMMENT = 0x8769, 0x9286
 _MAX_JPEG_EXIF = 65_500
-"""Bytes: a JPEG's segment holds 65,533, a few of which are EXIF's own."""
+"""Bytes; a JPEG segment holds 65,533, a few of which are EXIF's header."""
 
 
 def converted(png: bytes, kind: str, parameters: str) -> bytes:
-    """A saved picture as one of the ``FORMATS``.
+    """Convert a saved picture to one of the ``FORMATS``.
 
     Raises:
         StorageError: a JPEG can't hold so long settings.
@@ -41,7 +38,7 @@ def converted(png: bytes, kind: str, parameters: str) -> bytes:
 
 
 def with_parameters(jpeg: bytes, parameters: str) -> bytes:
-    """A JPEG of ours with settings in it, and otherwise as it was; raises StorageError as ``converted`` does."""
+    """Add settings to a JPEG of this app, without changing its pixels; raises StorageError as ``converted`` does."""
     exif = _exif(parameters)
     _check_length(exif)
     with opened_picture(io.BytesIO(jpeg), ["JPEG"], MAX_PIXELS) as image:

@@ -29,7 +29,7 @@ _STAGE = re.compile(r"\.stage(\d+)\.png$")
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class PictureMetadata:
     """The metadata in a picture's file."""
 
     record: ImageRecord
@@ -125,10 +125,10 @@ class Gallery:
 
 def read_record(path: Path) -> ImageRecord:
     """Read the settings inside a picture; raises StorageError if it has none or they are invalid."""
-    return read_head(path).record
+    return read_metadata(path).record
 
 
-def read_head(path: Path) -> Head:
+def read_metadata(path: Path) -> PictureMetadata:
     """Read a picture's metadata without decoding pixels.
 
     Raises:
@@ -143,7 +143,7 @@ def read_head(path: Path) -> Head:
         ) from error
     if not isinstance(text, str):
         raise StorageError(Text(f"{path.name} holds no settings of this app.", f"{path.name} 里没有本程序写入的参数。"))
-    return Head(ImageRecord.from_json(text), owner if isinstance(owner, str) else "")
+    return PictureMetadata(ImageRecord.from_json(text), owner if isinstance(owner, str) else "")
 
 
 def _chunks(record: ImageRecord, mark: str) -> PngImagePlugin.PngInfo:

@@ -45,7 +45,7 @@ class TooManyPixels(UnreadablePicture):
 
 @contextmanager
 def opened_picture(
-    file: Path | BinaryIO, formats: Sequence[str], most_pixels: int = MAX_PIXELS
+    file: Path | BinaryIO, formats: Sequence[str], max_pixels: int = MAX_PIXELS
 ) -> Iterator[Image.Image]:
     """Check and open a picture file inside the context; ``formats`` are Pillow's names.
 
@@ -54,10 +54,10 @@ def opened_picture(
     """
     try:
         if isinstance(file, Path):
-            with open_regular(file) as opened, opened_picture(opened, formats, most_pixels) as image:
+            with open_regular(file) as opened, opened_picture(opened, formats, max_pixels) as image:
                 yield image
             return
-        check_picture(file, formats, most_pixels)
+        check_picture(file, formats, max_pixels)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about large pictures, which aren't decoded here, and damaged EXIF
             with Image.open(file, formats=tuple(formats)) as image:
@@ -66,7 +66,7 @@ def opened_picture(
         raise UnreadablePicture(str(error)) from error
 
 
-def check_picture(file: BinaryIO, formats: Sequence[str], most_pixels: int) -> None:
+def check_picture(file: BinaryIO, formats: Sequence[str], max_pixels: int) -> None:
     """Walk a picture file's structure from its start, and rewind it.
 
     Raises:
@@ -83,7 +83,7 @@ def check_picture(file: BinaryIO, formats: Sequence[str], most_pixels: int) -> N
         raise UnreadablePicture(str(error)) from error
     finally:
         file.seek(0)
-    if width * height > most_pixels:
+    if width * height > max_pixels:
         raise TooManyPixels(f"{width} x {height} pixels")
 
 

@@ -18,14 +18,14 @@ class SavedPicture:
 
     path: Path
     record: ImageRecord
-    unsaved: bytes | None = None
+    unsaved_png: bytes | None = None
     """The PNG's bytes, as long as they could not be written to ``path``."""
 
     @property
     def size(self) -> int:
         """Size of the PNG in bytes; 0 if its file is missing."""
-        if self.unsaved is not None:
-            return len(self.unsaved)
+        if self.unsaved_png is not None:
+            return len(self.unsaved_png)
         try:
             return self.path.stat().st_size
         except OSError:
@@ -33,4 +33,4 @@ class SavedPicture:
 
     def read(self) -> bytes:
         """Return the PNG's bytes; raises OSError if its file is missing."""
-        return read_regular(self.path, MAX_PICTURE) if self.unsaved is None else self.unsaved
+        return read_regular(self.path, MAX_PICTURE) if self.unsaved_png is None else self.unsaved_png

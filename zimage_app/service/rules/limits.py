@@ -39,7 +39,7 @@ class Limits:
 _LOOK_AGAIN_SECONDS = 60.0
 """Seconds between two measurements of disk use, because many pictures take 0.1 s to add up."""
 
-HOME = Limits(
+PRIVATE_LIMITS = Limits(
     pixels=2048 * 2048,
     steps=200,
     stages=MAX_STAGES,
@@ -48,9 +48,9 @@ HOME = Limits(
     waiting=2000,
     outputs=None,
 )
-"""For one person's own machine: whatever the request's fields allow."""
+"""For one person's own machine: only the bounds of the request's fields apply."""
 
-PUBLIC = Limits(
+PUBLIC_LIMITS = Limits(
     pixels=1024 * 1024,
     steps=50,
     stages=4,
@@ -114,7 +114,7 @@ def _too_much(field: str, asked: Text, allowed: Text) -> RequestError:
     )
 
 
-def check_places(own: int, all_owners: int, limits: Limits, seconds_each: float) -> None:
+def check_queue_room(own: int, all_owners: int, limits: Limits, seconds_each: float) -> None:
     """Check whether the queue has room for another job.
 
     Args:

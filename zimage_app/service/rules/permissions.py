@@ -35,7 +35,7 @@ _PLACE = re.compile(r"""(?:…|[A-Za-z]:)?(?:[\\/][^\\/\s:;,'"，。：；、（
 """An absolute path of at least two components; the group is its last component."""
 
 
-def for_strangers(text: Text, folders: tuple[Path, ...] = ()) -> Text:
+def redacted(text: Text, folders: tuple[Path, ...] = ()) -> Text:
     """The sentence with absolute paths cut to their last component, so that it reveals no folders.
 
     ``folders`` are this app's; they are recognised even if their names contain spaces.
@@ -68,7 +68,7 @@ def may_see(job_owner: str, owner: str, *, shared: bool) -> bool:
     return not shared or (bool(owner) and job_owner == owner_mark(owner))
 
 
-def require_home(what: Change, *, shared: bool) -> None:
+def refuse_if_shared(what: Change, *, shared: bool) -> None:
     """Refuse to change things that all visitors use, on a shared app.
 
     Raises:

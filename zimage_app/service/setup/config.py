@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from zimage_app.models.find.catalogue import Shelves
-from zimage_app.service.rules.limits import HOME, PUBLIC, Limits
+from zimage_app.service.rules.limits import PRIVATE_LIMITS, PUBLIC_LIMITS, Limits
 from zimage_app.service.setup.runner_choice import LOCAL, RunnerChoice
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -42,15 +42,15 @@ class StudioConfig:
     comfyui: Path | None = None
     """A ComfyUI installation whose models are offered too."""
     model: str | None = None
-    """The model to start with; None: Z-Image-Turbo where it is on this machine, else the demo model."""
+    """The default model; None: Z-Image-Turbo if it is on this machine, else the demo model."""
     device: str | None = None
-    """Where models compute, as in ``cuda:1``; None: on the best device that there is."""
+    """The models' device, such as ``cuda:1``; None: the best available device."""
     device_memory: int | None = None
-    """Bytes of the device's memory that a model may take; None: all that are free."""
+    """Bytes of the device's memory that a model may use; None: all free memory."""
     plain: bool = False
-    """Only torch's own arithmetic, whatever else may be quicker on the device."""
+    """Whether only torch's own kernels are used, even if others are faster on the device."""
     devices: tuple[str, ...] = ()
-    """Where several copies of a model compute side by side, or ``all``; empty: on ``device`` alone."""
+    """Devices that each run a copy of the model at the same time, or ``all``; empty: only ``device``."""
     runner: RunnerChoice = LOCAL
     """Who makes the pictures."""
     fallback: RunnerChoice | None = None
@@ -60,11 +60,11 @@ class StudioConfig:
     offline: bool = False
     """Never use the network."""
     shared: bool = False
-    """The app is shared with strangers: everybody sees only their own pictures."""
+    """Whether the app is shared with strangers: everybody sees only their own pictures."""
     limits: Limits | None = None
-    """Limits of requests; None: ``PUBLIC`` where the app is shared, else ``HOME``."""
+    """Limits of requests; None: ``PUBLIC_LIMITS`` where the app is shared, else ``PRIVATE_LIMITS``."""
     borrowed_gpu: bool = False
-    """The GPU is borrowed for the length of a run, on the visitor's quota (ZeroGPU)."""
+    """Whether a GPU is borrowed for each run, on the visitor's quota (ZeroGPU)."""
     interrupted: Literal["run again", "report"] = "run again"
     """What to do with an interrupted job. A job is rerun once only, in case it is what kills the app."""
 
@@ -73,7 +73,7 @@ class StudioConfig:
         """The limits in effect."""
         if self.limits is not None:
             return self.limits
-        return PUBLIC if self.shared else HOME
+        return PUBLIC_LIMITS if self.shared else PRIVATE_LIMITS
 
     @property
     def lora_folders(self) -> tuple[Path, ...]:
@@ -100,7 +100,7 @@ class StudioConfig:
 
     @property
     def folders(self) -> tuple[Path, ...]:
-        """The folders of the user and of this app, whose names strangers must not see."""
+        """The folders of the user and of this app, which strangers must not see."""
         beside = () if self.comfyui is None else (self.comfyui,)
         named = (HOME_FOLDER, SHIPPED, self.outputs, self.models, self.loras, self.presets, *beside)
         found = (Path(os.path.expanduser("~")), ROOT, *map(Path.absolute, named))
@@ -125,5 +125,5 @@ class StudioConfig:
 
     @property
     def visitors_shelves(self) -> Shelves:
-        """The places searched for models that visitors name; on a shared app they can only use listed ones."""
+        """The folders searched for models that visitors name; on a shared app they can only use listed models."""
         return replace(self.shelves, listed_only=self.shared)

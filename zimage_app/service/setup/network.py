@@ -14,7 +14,7 @@ _PORTS_TO_TRY = 100
 
 
 def address_of(host: str, port: int, here: str = "localhost") -> str:
-    """The URL of a server that listens on ``host``; ``here`` is the name of this machine for one on all addresses."""
+    """The URL of a server that listens on ``host``; ``here`` is the name used if it listens on all addresses."""
     name = host.strip("[]")
     if name in ("", "0.0.0.0"):
         return f"http://{here}:{port}"

@@ -1,4 +1,4 @@
-"""What ``--runner`` and ``--fallback`` may say: a kind of runner, and where it is."""
+"""The values of ``--runner`` and ``--fallback``: a kind of runner and its addresses."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class RunnerChoice:
 
     @property
     def is_local(self) -> bool:
-        """Whether this process does; else models need not be on this machine."""
+        """Whether this process makes the pictures; otherwise models need not be on this machine."""
         return self.kind == "local"
 
 
@@ -27,7 +27,7 @@ LOCAL = RunnerChoice()
 
 
 def runner_choice(text: str) -> RunnerChoice:
-    """``comfyui=http://127.0.0.1:8188,http://127.0.0.1:8189`` as a value; raises ValueError with what is allowed."""
+    """Parse ``comfyui=http://127.0.0.1:8188,http://127.0.0.1:8189``; raises ValueError that names what is allowed."""
     kind, _, rest = text.partition("=")
     addresses = tuple(filter(None, (each.strip().rstrip("/") for each in rest.split(","))))
     if kind not in _ALLOWED or not _ALLOWED[kind](addresses):

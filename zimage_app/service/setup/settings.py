@@ -22,7 +22,7 @@ from pydantic.fields import FieldInfo
 from zimage_app.domain.text import Text
 from zimage_app.domain.validation_errors import refusal, request_error
 from zimage_app.models.disk.yaml_file import YamlReader
-from zimage_app.service.rules.limits import HOME
+from zimage_app.service.rules.limits import PRIVATE_LIMITS
 from zimage_app.service.setup.config import HOME_FOLDER, SHIPPED, StudioConfig
 from zimage_app.service.setup.runner_choice import runner_choice
 from zimage_app.service.setup.space import DATA, space_settings
@@ -61,7 +61,7 @@ def _runner(text: str | None) -> str | None:
     return text
 
 
-def _elsewhere(text: str | None) -> str | None:
+def _must_be_remote(text: str | None) -> str | None:
     if text is not None and runner_choice(text).is_local:
         raise refusal(Text("must be another runner, as in comfyui=ADDRESS", "必须是另一种生成器，如 comfyui=地址"))
     return text
@@ -111,7 +111,7 @@ class Settings(BaseModel):
     fallback: Annotated[
         str | None,
         AfterValidator(_runner),
-        AfterValidator(_elsewhere),
+        AfterValidator(_must_be_remote),
         _about("makes what the model can't be used for here: comfyui=ADDRESS", "KIND"),
     ] = None
     device_memory: Annotated[
@@ -157,7 +157,7 @@ class Settings(BaseModel):
         float,
         Field(ge=0, le=1e9),
         _about("how long one picture may take; 0: as long as it takes", "SECONDS"),
-    ] = HOME.seconds or 0.0
+    ] = PRIVATE_LIMITS.seconds or 0.0
     interrupted: Annotated[
         Literal["again", "report"], _about("what to do with a picture that was interrupted when the app was killed")
     ] = "again"
@@ -228,7 +228,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(flag_of(name), default=argparse.SUPPRESS, help=_help(field), **more)
 
 
-def settle(flags: Mapping[str, Any], environment: Mapping[str, str], folder: Path | None = None) -> Settings:
+def load_settings(flags: Mapping[str, Any], environment: Mapping[str, str], folder: Path | None = None) -> Settings:
     """The settings, by rising precedence: defaults, those of a Space, file, environment, flags.
 
     Without ``folder`` the settings file is read from the user's folder.
@@ -259,7 +259,7 @@ def read_file(path: Path) -> dict[str, Any]:
         return {name: _value(reader, name, node) for name, node in nodes.items()}
 
 
-def strange_variables(environment: Mapping[str, str]) -> list[Text]:
+def unknown_variables(environment: Mapping[str, str]) -> list[Text]:
     """A warning for each variable with the app's prefix that is not a setting, such as a misspelt one."""
     known = [variable_of(name).removeprefix(_PREFIX) for name in (CONFIG, *Settings.model_fields)]
     given = (name.removeprefix(_PREFIX) for name in environment if name.startswith(_PREFIX) and name != DATA)
@@ -273,7 +273,7 @@ def strange_variables(environment: Mapping[str, str]) -> list[Text]:
     return sentences
 
 
-def tellable(settings: Settings) -> dict[str, Any]:
+def without_secrets(settings: Settings) -> dict[str, Any]:
     """All settings as plain data, without the secret ones."""
     return settings.model_dump(mode="json", include=set(_writable()))
 

@@ -33,7 +33,7 @@ def on_zero_gpu(environment: Mapping[str, str]) -> bool:
     return on_space(environment) and environment.get(ZERO_GPU, "").lower() in ("1", "true", "t")
 
 
-def begin_borrowing() -> None:
+def import_spaces() -> None:
     """Import the ``spaces`` package, which must patch torch before anything uses a GPU.
 
     Raises:

@@ -65,12 +65,14 @@ class Database:
     Args:
         path: the file; its folder is created.
         migrations: the statements for each version, starting from an empty file; only ever appended to.
-        admit: called before the file is opened; raises OSError to prevent it, as when another process uses the file.
+        before_open: called before the file is opened; raises OSError to prevent it, as when another process has it.
     """
 
-    def __init__(self, path: Path, migrations: Sequence[Migration], admit: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, path: Path, migrations: Sequence[Migration], before_open: Callable[[], None] = lambda: None
+    ) -> None:
         self.path = path
-        self._admit = admit
+        self._before_open = before_open
         self.warning: Text | None = None
         """Why the file was set aside, or why there is none; None without problems."""
         self.generation = 0
@@ -193,10 +195,10 @@ class Database:
         """A connection to the file, checked and migrated.
 
         Raises:
-            OSError, sqlite3.Error: the file can't be opened, or ``admit`` refuses.
+            OSError, sqlite3.Error: the file can't be opened, or ``before_open`` refuses.
             _Broken, _Newer: its content can't be used.
         """
-        self._admit()
+        self._before_open()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         connection = _connect(str(self.path))
         try:

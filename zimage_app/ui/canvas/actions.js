@@ -31,12 +31,12 @@
     return svg;
   }
 
-  // The server's data on pictures, by id; each is requested once. In place of data that didn't come there is "missing",
-  // a sentence that says why, and "gone", whether the picture no longer exists.
-  const MOST_KNOWN = 200;
+  // The server's data on pictures, by id; each is requested once. If a request failed, there is "missing", the error
+  // message, and "gone", whether the picture no longer exists, in place of the data.
+  const MAX_CACHED = 200;
   const known = new Map();
 
-  async function askFacts(id) {
+  async function fetchFacts(id) {
     const answer = await fetch(`pictures/${id}.json`).catch(() => null);
     const found = answer?.ok && (await answer.json().catch(() => null));
     if (found) return found;
@@ -46,19 +46,19 @@
   }
 
   // The same for a menu, whose entries depend on it.
-  async function toldFacts(id) {
+  async function factsOrToast(id) {
     const facts = await studio.facts(id);
-    if (facts.missing) studio.tell(facts.missing);
+    if (facts.missing) studio.toast(facts.missing);
     return facts;
   }
 
   studio.facts = (id) => {
-    if (!known.has(id)) known.set(id, askFacts(id));
-    if (known.size > MOST_KNOWN) known.delete(known.keys().next().value);
+    if (!known.has(id)) known.set(id, fetchFacts(id));
+    if (known.size > MAX_CACHED) known.delete(known.keys().next().value);
     return known.get(id);
   };
 
-  // The saved stages of a picture, the last being the picture itself; fewer than two where none were saved.
+  // The saved stages of a picture, the last one is the picture itself; fewer than two if none were saved.
   studio.stageSources = (facts) =>
     facts.stages
       .map((stage, place) => ({ ...stage, label: `${stage.number} ${stage.name}`, last: place === facts.stages.length - 1 }))
@@ -73,14 +73,14 @@
   toast.popover = "manual";
   let hiding = 0; // timer, while the toast is shown
 
-  studio.tell = (text, ...buttons) => {
+  studio.toast = (text, ...buttons) => {
     clearTimeout(hiding);
     toast.replaceChildren(make("span", "", text), ...buttons, makeButton("dismiss", "✕", say("history_dismiss"), hideToast));
     hiding = setTimeout(hideToast, TOAST_SECONDS * 1000);
     showToast();
   };
 
-  // Elements outside an open modal dialog can't be clicked; those in a dialog are gone when it closes.
+  // Elements outside an open modal dialog can't be clicked; those inside are removed when it closes.
   function showToast() {
     const dialog = document.querySelector("dialog[open]");
     (dialog || document.body).append(toast);
@@ -97,13 +97,10 @@
   // The history
 
   studio.order = async (what, ids) => {
-    // As one text: the server takes at most 5,000 elements.
-    const body = JSON.stringify({ do: what, ids: ids.join() });
-    const headers = { "content-type": "application/json" };
-    const answer = await fetch("history", { method: "POST", body, headers }).catch(() => null);
-    const data = answer ? await answer.json().catch(() => null) : null;
+    // The ids as one text: the server takes at most 5,000 elements.
+    const data = await studio.postJson("history", { do: what, ids: ids.join() });
     if (!data || data.error) {
-      studio.tell(data?.error || say("history_unreachable"));
+      studio.toast(data?.error || say("history_unreachable"));
       return null;
     }
     for (const id of data.ids) known.delete(id);
@@ -115,13 +112,13 @@
     const gone = await studio.order("delete", ids);
     if (!gone?.length) return gone;
     const undo = makeButton("undo", say("history_undo"), "", () => studio.putBack(gone));
-    studio.tell(say("history_deleted", { count: gone.length }), undo);
+    studio.toast(say("history_deleted", { count: gone.length }), undo);
     return gone;
   };
 
   studio.putBack = async (ids) => {
     const back = await studio.order("undo", ids);
-    if (back?.length) studio.tell(say("history_restored", { count: back.length }));
+    if (back?.length) studio.toast(say("history_restored", { count: back.length }));
     return back;
   };
 
@@ -152,7 +149,7 @@
   async function saveWorkflow(id) {
     const answer = await fetch(`workflows/${id}.json`).catch(() => null);
     if (!answer?.ok) {
-      studio.tell(await studio.reason(answer));
+      studio.toast(await studio.reason(answer));
       return;
     }
     const href = URL.createObjectURL(await answer.blob());
@@ -161,7 +158,7 @@
   }
 
   async function varyMenu(item) {
-    const ran = (await toldFacts(item.id)).stages;
+    const ran = (await factsOrToast(item.id)).stages;
     const keep = ran.slice(1).map((_, place) => ({
       text: say(place ? "vary_keep_more" : "vary_keep", { kept: place + 1 }),
       run: () => another(item, "keep", place + 1),
@@ -182,7 +179,7 @@
   }
 
   async function upscaleMenu(item) {
-    const names = (await toldFacts(item.id)).upscalers;
+    const names = (await factsOrToast(item.id)).upscalers;
     const entry = (text, upscaler) => ({ text, run: () => act("upscale", { id: item.id, upscaler }) });
     return [entry("Lanczos", ""), ...names.map((name) => entry(name, name))];
   }
@@ -190,7 +187,7 @@
   let compareWith = ""; // id of the picture that was chosen for comparison with the next one
 
   async function compareMenu(item, { neighbour }) {
-    const sources = item.sources || studio.stageSources(await toldFacts(item.id));
+    const sources = item.sources || studio.stageSources(await factsOrToast(item.id));
     const entries = sources.length > 1 ? [{ text: say("compare_stages"), run: () => compare({ sources }) }] : [];
     if (item.job) return entries;
     if (neighbour) entries.push({ text: say("compare_neighbour"), run: () => compare({ ids: [neighbour, item.id] }) });
@@ -201,7 +198,7 @@
 
   function chooseForComparison(id) {
     compareWith = id;
-    studio.tell(say("compare_is_held"));
+    studio.toast(say("compare_is_held"));
   }
 
   function compare(detail) {
@@ -213,7 +210,7 @@
     const entries = [{ text: say("copy_picture"), run: () => copyPicture(item) }];
     if (item.seed) entries.push({ text: say("copy_seed"), run: () => copyText(item.seed) });
     if (!item.id) return entries;
-    const { prompt, parameters } = await toldFacts(item.id);
+    const { prompt, parameters } = await factsOrToast(item.id);
     if (prompt) entries.push({ text: say("copy_prompt"), run: () => copyText(prompt) });
     if (parameters) entries.push({ text: say("copy_parameters"), run: () => copyText(parameters) });
     return entries;
@@ -221,12 +218,12 @@
 
   async function copyText(text) {
     await studio.writeText(text);
-    studio.tell(say("copied"));
+    studio.toast(say("copied"));
   }
 
   async function copyPicture(item) {
     if (!window.ClipboardItem || !navigator.clipboard?.write) {
-      studio.tell(say("copy_needs_https"));
+      studio.toast(say("copy_needs_https"));
       return;
     }
     // The promise is passed unresolved: the browser only allows the call right after the click.
@@ -235,7 +232,7 @@
       () => "copied",
       () => "copy_failed",
     );
-    studio.tell(say(done));
+    studio.toast(say(done));
   }
 
   // Browsers accept only PNG pictures in the clipboard.
@@ -247,7 +244,7 @@
     return canvas.convertToBlob({ type: "image/png" });
   }
 
-  // The row. An action has either run or menu; a menu with a single entry runs it at once, one without any says why.
+  // The row. An action has either run or menu; a menu with one entry runs it at once, an empty one shows the reason.
 
   const PICTURE = [
     { name: "save", menu: saveMenu },
@@ -280,7 +277,7 @@
         return;
       }
       const entries = await menu(item, options);
-      if (!entries.length) studio.tell(say(`act_${name}_none`));
+      if (!entries.length) studio.toast(say(`act_${name}_none`));
       else if (entries.length === 1) done(() => choose(entries[0]));
       else openMenu(button, entries, done);
     });
@@ -370,12 +367,16 @@
     // A menu within the card leaves it open.
     (anchor.closest(".studio-acts, dialog") || document.body).append(menu);
     menu.showPopover();
+    placeAt(menu, anchor);
+  }
+
+  // Places a popover below its anchor, or above it where there is no room below.
+  function placeAt(node, anchor) {
     const at = anchor.getBoundingClientRect();
-    const left = Math.min(at.left, innerWidth - menu.offsetWidth - 8);
-    const above = at.top - menu.offsetHeight - 6;
     const below = at.bottom + 6;
-    menu.style.left = `${Math.max(8, left)}px`;
-    menu.style.top = `${below + menu.offsetHeight > innerHeight - 8 && above > 8 ? above : below}px`;
+    const fits = below + node.offsetHeight <= innerHeight - 8;
+    node.style.left = `${Math.max(8, Math.min(at.left, innerWidth - node.offsetWidth - 8))}px`;
+    node.style.top = `${fits ? below : Math.max(8, at.top - node.offsetHeight - 6)}px`;
   }
 
   // The same row for a thumbnail, as a popover: opened by a button, visible on hover and focus, or by a right click.
@@ -393,10 +394,7 @@
     };
     studio.fillActs(card, { ...item }, { ...options, leave });
     card.showPopover();
-    const at = anchor.getBoundingClientRect();
-    card.style.left = `${Math.max(8, Math.min(at.left, innerWidth - card.offsetWidth - 8))}px`;
-    const below = at.bottom + 6;
-    card.style.top = `${below + card.offsetHeight > innerHeight - 8 ? Math.max(8, at.top - card.offsetHeight - 6) : below}px`;
+    placeAt(card, anchor);
     card.querySelector("button").focus();
   }
 

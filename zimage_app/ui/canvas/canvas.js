@@ -6,7 +6,7 @@ const root = element.querySelector(".canvas");
 const find = (selector) => root.querySelector(selector);
 const busy = (state) => ["waiting", "loading", "running", "stopping", "saving"].includes(state);
 const DETAILS = "studio-details"; // localStorage: whether the settings are shown
-const LOOKING = "studio-looking"; // sessionStorage: the picture or stage that the user has selected
+const SELECTION = "studio-looking"; // sessionStorage: the picture or stage that the user has selected
 
 const STRIP = 24; // latest pictures
 
@@ -14,7 +14,7 @@ let job = { id: "", state: "idle", stages: [] };
 let strip = [];
 let sent = ""; // the strip that the server sent last, as JSON
 let received = 0; // time of the newest snapshot, from which the clock runs on
-let followed = 0; // time of the newest snapshot, or since when this tab follows the run again
+let followed = 0; // time of the newest snapshot, or when this tab began to follow the run again
 let selection = null; // {picture, stage} that the user has selected; either may be missing
 let facts = null; // of the shown picture
 let lost = false; // no snapshot of the run has come for SILENCE milliseconds
@@ -32,7 +32,7 @@ function shownPicture() {
 }
 
 // Whether the run's own stages are shown. After a restart of the app a finished run has no previews, only its picture.
-const ofRun = () => !shownPicture() || (shownPicture() === job.picture && job.stages.some((stage) => stage.preview));
+const showsRun = () => !shownPicture() || (shownPicture() === job.picture && job.stages.some((stage) => stage.preview));
 
 const took = (stage) => say("took", { seconds: stage.seconds.toFixed(1) });
 
@@ -49,22 +49,22 @@ function runTile(stage, index) {
   };
 }
 
-function keptTile(stage) {
+function savedTile(stage) {
   return { ...stage, thumb: stage.src, note: stage.note || took(stage), done: 1 };
 }
 
 function shownTiles() {
-  if (ofRun()) return job.stages.map(runTile);
+  if (showsRun()) return job.stages.map(runTile);
   const sources = facts?.id === shownPicture() ? page.stageSources(facts) : [];
-  return sources.length > 1 ? sources.map(keptTile) : [];
+  return sources.length > 1 ? sources.map(savedTile) : [];
 }
 
 function shownStage(tiles) {
   if (selection?.stage !== undefined && tiles[selection.stage]?.src) return selection.stage;
-  const open = ofRun() && !job.picture;
+  const open = showsRun() && !job.picture;
   const newest = open ? job.current ?? 0 : tiles.length - 1;
   const whole = tiles.findLastIndex((tile) => tile.src && tile.seconds);
-  // Of a run that was stopped or failed, the last finished stage rather than the one that was running.
+  // For a stopped or failed run, show the last finished stage, not the one that was running.
   if (open && !busy(job.state) && whole >= 0) return whole;
   for (let index = newest; index >= 0; index -= 1) if (tiles[index]?.src) return index;
   return -1;
@@ -89,7 +89,7 @@ function makeTile(index) {
   tile.append(frame, caption, line);
   tile.onclick = () => {
     const picture = selection?.picture;
-    look(selection?.stage === index ? { picture } : { picture, stage: index });
+    select(selection?.stage === index ? { picture } : { picture, stage: index });
   };
   return tile;
 }
@@ -119,11 +119,11 @@ function drawTile(node, tile, index, pressed) {
 // Big picture
 
 // Whether the finished picture is shown, not an earlier stage.
-const isWhole = (tiles, shown) => Boolean(shownPicture()) && (shown < 0 || shown === tiles.length - 1);
+const showsFinalPicture = (tiles, shown) => Boolean(shownPicture()) && (shown < 0 || shown === tiles.length - 1);
 
 function drawPicture(tiles, shown) {
   const picture = shownPicture();
-  const whole = isWhole(tiles, shown);
+  const whole = showsFinalPicture(tiles, shown);
   const source = whole ? `pictures/${picture}.png` : tiles[shown]?.src;
   const known = facts?.id === picture ? facts : strip.find((item) => item.id === picture);
   // Always use the finished picture's aspect ratio, so that nothing moves from stage to stage.
@@ -133,7 +133,7 @@ function drawPicture(tiles, shown) {
   setImage(big, source);
   big.alt = whole ? say("picture") : shown < 0 ? "" : say("stage_picture", { stage: tiles[shown].number, name: tiles[shown].name });
   find(".zoom").disabled = !source;
-  const live = job.state === "running" && shown >= 0 && ofRun();
+  const live = job.state === "running" && shown >= 0 && showsRun();
   find(".badge").textContent = live ? say("badge", stageWords(shown)) : "";
 }
 
@@ -142,7 +142,7 @@ find(".zoom").onclick = () => {
   const tiles = shownTiles();
   const shown = shownStage(tiles);
   const picture = shownPicture();
-  const whole = isWhole(tiles, shown);
+  const whole = showsFinalPicture(tiles, shown);
   const items = whole ? strip.filter((item) => item.id) : stageSources(tiles);
   const index = items.findIndex((item) => (whole ? item.id === picture : item.src === tiles[shown].src));
   const alone = { id: picture, label: facts?.label || "", time: facts?.time || "", seed: facts?.seed || "" };
@@ -152,7 +152,7 @@ find(".zoom").onclick = () => {
 
 // Actions
 
-let filled = "";
+let drawnActs = "";
 
 function drawActs(tiles, shown) {
   const picture = shownPicture();
@@ -160,13 +160,13 @@ function drawActs(tiles, shown) {
   const key = picture ? `${picture} ${strip[0]?.id} ${tiles.length}` : stage ? `${job.id}/${stage.number}` : "";
   const row = find(".acts");
   row.classList.toggle("none", !key);
-  if (filled === key) return;
-  filled = key;
+  if (drawnActs === key) return;
+  drawnActs = key;
   if (!key) {
     row.replaceChildren();
   } else if (picture) {
     const at = strip.findIndex((item) => item.id === picture);
-    const sources = ofRun() ? stageSources(tiles) : undefined;
+    const sources = showsRun() ? stageSources(tiles) : undefined;
     const item = { ...strip[at], id: picture, seed: strip[at]?.seed || job.seed, sources };
     const neighbour = (strip[at + 1] || strip[at - 1])?.id;
     page.fillActs(row, item, { neighbour, details: toggleDetails, detailed: detailed() });
@@ -180,7 +180,7 @@ const detailed = () => localStorage.getItem(DETAILS) === "open";
 
 function toggleDetails() {
   localStorage.setItem(DETAILS, detailed() ? "" : "open");
-  if (facts?.missing) facts = null; // opening them asks again
+  if (facts?.missing) facts = null; // opening the settings requests them again
   draw();
   if (detailed() && innerWidth <= 860) find(".facts").scrollIntoView({ block: "nearest" });
   return detailed();
@@ -284,11 +284,11 @@ async function loadFacts(picture) {
   if (picture !== shownPicture() || facts === found) return;
   facts = found;
   if (facts.gone) forget([picture]);
-  if (facts.missing) page.tell(facts.missing, ...(facts.gone ? [] : [makeButton("retry", say("try_again"), "", askAgain)]));
+  if (facts.missing) page.toast(facts.missing, ...(facts.gone ? [] : [makeButton("retry", say("try_again"), "", retryFacts)]));
   draw();
 }
 
-function askAgain() {
+function retryFacts() {
   facts = null;
   draw();
 }
@@ -314,8 +314,7 @@ find(".facts .close").onclick = () => {
   find(".acts .details")?.setAttribute("aria-expanded", "false");
   find(".acts .details")?.focus();
 };
-find(".facts .close").setAttribute("aria-label", say("facts_close"));
-find(".facts .close").title = say("facts_close");
+page.setLabel(find(".facts .close"), say("facts_close"));
 
 // The latest pictures
 
@@ -323,15 +322,11 @@ function makeThumb(item) {
   const cell = make("div", "cell");
   cell.dataset.picture = item.id;
   const button = makeButton("thumb", "", "", () => {
-    look({ picture: item.id });
+    select({ picture: item.id });
     showOnPhone();
   });
-  const image = make("img");
-  image.src = `pictures/${item.id}.jpg`;
-  image.alt = item.label;
-  image.loading = "lazy";
   button.title = item.label;
-  button.append(image);
+  button.append(Object.assign(make("img"), { loading: "lazy", alt: item.label, src: `pictures/${item.id}.jpg` }));
   const around = () => {
     const at = strip.findIndex((each) => each.id === item.id);
     return { neighbour: (strip[at + 1] || strip[at - 1])?.id };
@@ -357,7 +352,7 @@ function drawStrip() {
 // Removes deleted pictures.
 function forget(ids) {
   strip = strip.filter((item) => !ids.includes(item.id));
-  if (ids.includes(selection?.picture)) look({});
+  if (ids.includes(selection?.picture)) select({});
   if (!ids.includes(job.picture)) return;
   sessionStorage.removeItem("studio-asked");
   job = { id: "", state: "idle", stages: [], examples: job.examples };
@@ -366,16 +361,16 @@ function forget(ids) {
 document.addEventListener("studio:pictures", (event) => {
   const { what, ids } = event.detail;
   facts = null;
-  filled = "";
+  drawnActs = "";
   if (what === "delete") forget(ids);
   draw();
-  if (what === "undo") askStrip();
+  if (what === "undo") fetchStrip();
 });
 
-async function askStrip() {
-  const answer = await fetch("history").catch(() => null);
-  if (!answer?.ok) return;
-  strip = (await answer.json()).items.slice(0, STRIP);
+async function fetchStrip() {
+  const data = await page.fetchJson("history");
+  if (!data?.items) return;
+  strip = data.items.slice(0, STRIP);
   draw();
 }
 
@@ -390,10 +385,7 @@ function drawOffer() {
   find(".offer p").textContent = say("offer_about");
   const cards = offered.map(({ name, prompt }) => {
     const card = makeButton("card", "", "", () => page.act("example", { name }));
-    const image = make("img");
-    image.src = `examples/${name}.jpg`;
-    image.alt = "";
-    card.append(image, make("span", "", prompt));
+    card.append(Object.assign(make("img"), { alt: "", src: `examples/${name}.jpg` }), make("span", "", prompt));
     return card;
   });
   find(".cards").replaceChildren(...cards);
@@ -401,10 +393,10 @@ function drawOffer() {
 
 // Drawing everything
 
-function look(at) {
+function select(at) {
   selection = at;
-  if (at.picture || at.stage !== undefined) sessionStorage.setItem(LOOKING, JSON.stringify({ job: job.id, ...at }));
-  else sessionStorage.removeItem(LOOKING);
+  if (at.picture || at.stage !== undefined) sessionStorage.setItem(SELECTION, JSON.stringify({ job: job.id, ...at }));
+  else sessionStorage.removeItem(SELECTION);
   draw();
 }
 
@@ -428,19 +420,19 @@ function showOnPhone() {
 }
 
 // Restores the selection after a reload (change of language, restart of the server).
-function lookAgain() {
-  const before = JSON.parse(sessionStorage.getItem(LOOKING) || "null");
+function restoreSelection() {
+  const before = JSON.parse(sessionStorage.getItem(SELECTION) || "null");
   if (before?.picture || (before && before.job === job.id)) selection = { picture: before.picture, stage: before.stage };
 }
 
-function take() {
+function applyValue() {
   const value = props.value;
   if (!value?.job) return;
   const before = job;
   const first = !received;
   job = value.job;
   if (first && job.lost) job = { id: "", state: "idle", stages: [] };
-  // Each snapshot repeats the strip as it was when the run began; it must not bring back what was deleted since.
+  // Each snapshot repeats the strip from the run's start; pictures deleted since must not return.
   const sending = JSON.stringify(value.strip);
   if (value.strip && sending !== sent) [strip, sent] = [value.strip, sending];
   received = followed = performance.now();
@@ -449,9 +441,9 @@ function take() {
   delete root.dataset.lost;
   root.dataset.ready = "";
   const begun = job.id !== before.id;
-  if (first) lookAgain();
-  // A selected picture stays selected. A selected stage doesn't: it is of the earlier run, or its run has a result now.
-  else if (!selection?.picture && (begun || (busy(before.state) && !busy(job.state)))) look({});
+  if (first) restoreSelection();
+  // A selected picture stays selected. A selected stage doesn't: it belongs to an earlier run, or its run has ended.
+  else if (!selection?.picture && (begun || (busy(before.state) && !busy(job.state)))) select({});
   if (begun && busy(job.state)) showOnPhone();
   if (job.state !== before.state) {
     document.dispatchEvent(new CustomEvent("studio:run-stages", { detail: stageSources(job.stages.map(runTile)) }));
@@ -462,7 +454,7 @@ function take() {
 }
 
 // Generate was pressed: show the new run.
-document.addEventListener("studio:submitted", () => look({}));
+document.addEventListener("studio:submitted", () => select({}));
 
-watch("value", take);
-take();
+watch("value", applyValue);
+applyValue();

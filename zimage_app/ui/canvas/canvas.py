@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable, Iterator
 from datetime import datetime
-from typing import Any
 
 from zimage_app.domain.record import ImageRecord
 from zimage_app.domain.request import GenerationRequest
@@ -21,16 +20,15 @@ from zimage_app.service.jobs.view import JobView, StageView
 from zimage_app.service.pictures.views import SavedPicture
 from zimage_app.ui.canvas.examples import examples_data
 from zimage_app.ui.fields.layout import stage_word
+from zimage_app.ui.http import Data
 from zimage_app.ui.words.i18n import say
-
-Data = dict[str, Any]
 
 LABEL_LENGTH = 160
 """Maximum characters of a prompt in a thumbnail's label."""
 
 
 def idle_data(language: Language) -> Data:
-    """Return the canvas before a visit's first run, with the examples for visitors who have no picture yet."""
+    """Return the canvas before a visitor's first run, with the examples for visitors who have no picture yet."""
     return {"id": "", "state": "idle", "stages": [], "examples": examples_data(language)}
 
 

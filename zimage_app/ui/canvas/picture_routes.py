@@ -23,8 +23,7 @@ from zimage_app.service.pictures.views import SavedPicture
 from zimage_app.service.studio import Studio
 from zimage_app.ui.canvas.canvas import picture_data
 from zimage_app.ui.canvas.examples import EXAMPLES
-from zimage_app.ui.headers import KEEP, LIVE
-from zimage_app.ui.words.i18n import say
+from zimage_app.ui.http import IMMUTABLE, NO_STORE, picture_gone
 from zimage_app.web.language import LanguageChoice, language_of
 from zimage_app.web.owner import owner_of
 from zimage_app.web.slow_work import THUMBNAILS
@@ -39,19 +38,19 @@ def picture_routes(studio: Studio, default_language: LanguageChoice) -> list[Bas
     picture with its settings inside. ``/runs/JOB/stage1.jpg`` is a finished stage of a recent run,
     ``/examples/NAME.jpg`` an example's thumbnail.
     """
-    reader = _Reader(studio, default_language)
+    handlers = _PictureHandlers(studio, default_language)
     return [
-        Route("/pictures/{picture_id}.png", reader.png),
-        Route("/pictures/{picture_id}.jpg", reader.thumbnail),
-        Route("/pictures/{picture_id}.json", reader.facts),
-        Route("/pictures/{picture_id}/saved.{kind}", reader.saved_as),
-        Route("/runs/{job_id}/stage{number}.jpg", reader.stage),
-        Route("/examples/{name}.jpg", reader.example),
+        Route("/pictures/{picture_id}.png", handlers.png),
+        Route("/pictures/{picture_id}.jpg", handlers.thumbnail),
+        Route("/pictures/{picture_id}.json", handlers.facts),
+        Route("/pictures/{picture_id}/saved.{kind}", handlers.saved_as),
+        Route("/runs/{job_id}/stage{number}.jpg", handlers.stage),
+        Route("/examples/{name}.jpg", handlers.example),
         Route("/health", _health),
     ]
 
 
-class _Reader:
+class _PictureHandlers:
     """The handlers of these routes, for one studio."""
 
     def __init__(self, studio: Studio, default_language: LanguageChoice) -> None:
@@ -79,7 +78,7 @@ class _Reader:
             "starred": history.is_favourite(saved.record.id),
             "upscalers": list(self._studio.inputs.upscalers.names()),
         }
-        return JSONResponse(data | more, headers=LIVE)
+        return JSONResponse(data | more, headers=NO_STORE)
 
     async def saved_as(self, request: Request) -> Response:
         saved, kind = await run_in_threadpool(self._found, request), request.path_params["kind"]
@@ -102,7 +101,7 @@ class _Reader:
         number = done[0].number + 1
         preview, size = done[0].preview, (done[0].width, done[0].height)
         ran = [stage.number for stage in stages if stage.number < number]
-        # Stages after it are disabled, so that the embedded settings make this same picture.
+        # The later stages are disabled, so that the embedded settings make the same picture.
         settings = tuple(
             stage.model_copy(update={"enabled": False}) if at >= number else stage
             for at, stage in enumerate(plan.request.stages or ())
@@ -118,7 +117,7 @@ class _Reader:
         example = EXAMPLES.get(request.path_params["name"])
         if example is None:
             return self._missing(request)
-        return FileResponse(example.thumbnail(language_of(request, self._default_language)), headers=LIVE)
+        return FileResponse(example.thumbnail(language_of(request, self._default_language)), headers=NO_STORE)
 
     async def _file(self, request: Request, work: Callable[[], bytes], name: str) -> Response:
         """Run ``work`` in a thread and send its bytes as a download; 404 or 422 where it fails."""
@@ -127,10 +126,10 @@ class _Reader:
         except (OSError, UnreadablePicture):
             return self._missing(request)
         except StorageError as error:
-            told = self._studio.told(error.text).to(language_of(request, self._default_language))
-            return PlainTextResponse(told, 422, headers=LIVE)
+            told = self._studio.redacted(error.text).to(language_of(request, self._default_language))
+            return PlainTextResponse(told, 422, headers=NO_STORE)
         kept = {"content-disposition": f'attachment; filename="{name}"'}
-        return Response(data, media_type=MEDIA_TYPES[name.rpartition(".")[2]], headers=LIVE | kept)
+        return Response(data, media_type=MEDIA_TYPES[name.rpartition(".")[2]], headers=NO_STORE | kept)
 
     def _found(self, request: Request) -> SavedPicture | None:
         try:
@@ -140,31 +139,31 @@ class _Reader:
             return None
 
     def _missing(self, request: Request) -> Response:
-        return PlainTextResponse(say("picture_gone", language_of(request, self._default_language)), 404, headers=LIVE)
+        return picture_gone(language_of(request, self._default_language))
 
 
 def _whole(saved: SavedPicture, kind: str) -> Response:
     """Return the saved PNG unchanged."""
-    if saved.unsaved is not None:
+    if saved.unsaved_png is not None:
         named = {"content-disposition": f'{kind}; filename="{saved.path.name}"'}
-        return Response(saved.unsaved, media_type="image/png", headers=LIVE | named)
+        return Response(saved.unsaved_png, media_type="image/png", headers=NO_STORE | named)
     return FileResponse(
         saved.path,
         media_type="image/png",
         filename=saved.path.name,
         content_disposition_type=kind,
-        headers=KEEP,
+        headers=IMMUTABLE,
     )
 
 
 async def _small(saved: SavedPicture) -> Response | None:
     """Return a thumbnail, or the whole picture while it isn't saved yet; None where the file can't be read."""
-    if saved.unsaved is not None:
-        return Response(saved.unsaved, media_type="image/png", headers=LIVE)
+    if saved.unsaved_png is not None:
+        return Response(saved.unsaved_png, media_type="image/png", headers=NO_STORE)
     data = await THUMBNAILS.run(saved_thumbnail, saved.path)
-    return None if data is None else Response(data, media_type="image/jpeg", headers=KEEP)
+    return None if data is None else Response(data, media_type="image/jpeg", headers=IMMUTABLE)
 
 
 async def _health(request: Request) -> Response:
     del request
-    return JSONResponse({"status": "healthy", "service": SERVICE}, headers=LIVE)
+    return JSONResponse({"status": "healthy", "service": SERVICE}, headers=NO_STORE)

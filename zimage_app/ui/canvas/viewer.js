@@ -29,7 +29,7 @@ function draw() {
   find("aside").hidden = !id || !detailed();
   drawActs();
   if (id) drawFacts(id);
-  list.toldOf?.(id);
+  list.onMove?.(id);
 }
 
 function enlarge(actual) {
@@ -53,16 +53,11 @@ function toggleDetails() {
 async function drawFacts(id) {
   const facts = await page.facts(id);
   if (!root.open || id !== item()?.id) return;
-  if (facts.missing) page.tell(facts.missing);
+  if (facts.missing) page.toast(facts.missing);
   find("dl").replaceChildren(...facts.rows.flatMap((row) => [make("dt", "", row.title), make("dd", "", row.text)]));
   const kept = page.stageSources(facts).filter((stage) => !stage.last);
   find(".kept").hidden = !kept.length;
-  const images = kept.map((stage) => {
-    const image = make("img");
-    image.src = stage.src;
-    image.alt = stage.label;
-    return image;
-  });
+  const images = kept.map(({ src, label }) => Object.assign(make("img"), { src, alt: label }));
   find(".stages").replaceChildren(...images);
 }
 
@@ -117,8 +112,7 @@ root.onkeydown = (event) => {
 
 root.setAttribute("aria-label", say("viewer"));
 for (const [name, key] of [[".previous", "viewer_previous"], [".next", "viewer_next"], [".close", "viewer_close"]]) {
-  find(name).setAttribute("aria-label", say(key));
-  find(name).title = say(key);
+  page.setLabel(find(name), say(key));
 }
 find(".kept h3").textContent = say("viewer_stages");
 

@@ -8,8 +8,7 @@ from starlette.routing import Route
 
 from zimage_app.domain.errors import StudioError
 from zimage_app.service.studio import Studio
-from zimage_app.ui.headers import LIVE
-from zimage_app.ui.words.i18n import say
+from zimage_app.ui.http import NO_STORE, picture_gone
 from zimage_app.web.language import LanguageChoice, language_of
 from zimage_app.web.owner import owner_of
 
@@ -22,11 +21,11 @@ def workflow_route(studio: Studio, default_language: LanguageChoice) -> Route:
         try:
             saved = studio.picture(request.path_params["picture_id"], owner_of(request))
             if saved is None:
-                return PlainTextResponse(say("picture_gone", language), 404, headers=LIVE)
+                return picture_gone(language)
             made, _ = studio.workflow(saved.record.request, saved.record.model, "editor")
         except StudioError as error:
-            return PlainTextResponse(studio.told(error.text).to(language), 422, headers=LIVE)
+            return PlainTextResponse(studio.redacted(error.text).to(language), 422, headers=NO_STORE)
         named = {"content-disposition": f'attachment; filename="{saved.record.id}.workflow.json"'}
-        return JSONResponse(made, headers=LIVE | named)
+        return JSONResponse(made, headers=NO_STORE | named)
 
     return Route("/workflows/{picture_id}.json", workflow)

@@ -4,7 +4,7 @@
 const page = window.studio;
 const { make, say } = page;
 const root = element.querySelector(".drop");
-const part = (name) => root.querySelector(name);
+const find = (name) => root.querySelector(name);
 const largest = 64 * 2 ** 20;
 
 const overlay = make("div", "drop-overlay");
@@ -12,19 +12,19 @@ overlay.hidden = true;
 overlay.append(make("p", "", say("drop_here")));
 document.body.append(overlay);
 
-let newest = 0;
+const begin = page.makeSequence();
 
 function showError(text) {
-  part(".found").hidden = true;
-  part(".problem").textContent = text;
-  part(".problem").scrollIntoView({ block: "nearest" });
+  find(".found").hidden = true;
+  find(".problem").textContent = text;
+  find(".problem").scrollIntoView({ block: "nearest" });
 }
 
 function fillList(name, lines) {
-  const box = part(`.${name}`);
+  const box = find(`.${name}`);
   box.hidden = !lines.length;
-  part(`.${name} summary`).textContent = say(`drop_${name}`, { count: lines.length });
-  part(`.${name} ul`).replaceChildren(...lines.map((line) => make("li", "", line)));
+  find(`.${name} summary`).textContent = say(`drop_${name}`, { count: lines.length });
+  find(`.${name} ul`).replaceChildren(...lines.map((line) => make("li", "", line)));
 }
 
 // The values of all fields, from the event studio:settings; and their values before a file was filled in.
@@ -47,35 +47,35 @@ function expectStart(start) {
 }
 
 function offerUndo(filled) {
-  part(".undo").hidden = !filled || !before;
-  part(".take-settings").hidden = filled;
+  find(".undo").hidden = !filled || !before;
+  find(".take-settings").hidden = filled;
 }
 
 function look(file) {
-  URL.revokeObjectURL(part(".look").src);
-  part(".look").hidden = !file;
-  if (file) part(".look").src = URL.createObjectURL(file);
-  else part(".look").removeAttribute("src");
+  URL.revokeObjectURL(find(".look").src);
+  find(".look").hidden = !file;
+  if (file) find(".look").src = URL.createObjectURL(file);
+  else find(".look").removeAttribute("src");
 }
 
 function openCard(title, notes) {
-  part("h2").textContent = title;
-  part(".note").textContent = notes.filter(Boolean).join(" ");
-  part(".note").hidden = !part(".note").textContent;
-  part(".found").hidden = false;
-  part(".found").focus({ preventScroll: true });
-  part(".found").scrollIntoView({ block: "nearest" });
+  find("h2").textContent = title;
+  find(".note").textContent = notes.filter(Boolean).join(" ");
+  find(".note").hidden = !find(".note").textContent;
+  find(".found").hidden = false;
+  find(".found").focus({ preventScroll: true });
+  find(".found").scrollIntoView({ block: "nearest" });
 }
 
 function show(file, found, count) {
   const { name } = file;
   for (const list of ["taken", "translated", "left"]) fillList(list, found[list]);
-  part(".take-settings").onclick = () => fill(found);
-  part(".undo").onclick = () => {
+  find(".take-settings").onclick = () => fill(found);
+  find(".undo").onclick = () => {
     trigger("undo", { values: before });
     expectStart(null);
     offerUndo(false);
-    part(".take-settings").focus();
+    find(".take-settings").focus();
   };
   fill(found);
   openCard(say("drop_from", { name, source: found.source }), [
@@ -88,17 +88,17 @@ function show(file, found, count) {
 // A picture without settings is no error: it may be meant as a start picture.
 function showPlain(file, reason) {
   for (const list of ["taken", "translated", "left"]) fillList(list, []);
-  part(".undo").hidden = part(".take-settings").hidden = true;
+  find(".undo").hidden = find(".take-settings").hidden = true;
   openCard(say("drop_plain"), [reason]);
 }
 
 function offerStart(file) {
   look(file);
-  part(".start-from").hidden = !file;
-  part(".start-from").onclick = () => {
-    part(".start-from").hidden = true;
-    if (part(".undo").hidden && part(".take-settings").hidden) close();
-    begin(file);
+  find(".start-from").hidden = !file;
+  find(".start-from").onclick = () => {
+    find(".start-from").hidden = true;
+    if (find(".undo").hidden && find(".take-settings").hidden) close();
+    useAsStart(file);
   };
 }
 
@@ -110,7 +110,7 @@ function together(files, name) {
   return files.find((file) => file.name === lastName(name)) || null;
 }
 
-function begin(file) {
+function useAsStart(file) {
   awaited = "";
   document.dispatchEvent(new CustomEvent("studio:start", { detail: file }));
 }
@@ -119,13 +119,12 @@ async function read(files) {
   const file = files.find((one) => one.name.endsWith(".json")) || files[0];
   if (!file) return;
   const isPicture = /\.(png|jpe?g|webp)$/i.test(file.name);
-  if (isPicture && file.name === awaited) return begin(file);
+  if (isPicture && file.name === awaited) return useAsStart(file);
   if (file.size > largest) return showError(say("drop_too_big", { name: file.name }));
-  newest += 1;
-  const turn = newest;
-  part(".found").hidden = true;
-  part(".problem").textContent = "";
-  part(".choose").textContent = say("drop_reading", { name: file.name });
+  const isNewest = begin();
+  find(".found").hidden = true;
+  find(".problem").textContent = "";
+  find(".choose").textContent = say("drop_reading", { name: file.name });
   let found;
   try {
     const answer = await fetch(`import?name=${encodeURIComponent(file.name)}`, { method: "POST", body: file });
@@ -133,9 +132,8 @@ async function read(files) {
   } catch {
     found = { error: say("drop_unreachable") };
   }
-  // Drop the answer if another file was dropped meanwhile.
-  if (turn !== newest) return;
-  part(".choose").textContent = say("drop_choose");
+  if (!isNewest()) return;
+  find(".choose").textContent = say("drop_choose");
   const start = found.start;
   if (start) start.mask = together(files, start.mask_file);
   offerStart(start ? together(files, start.file) : isPicture ? file : null);
@@ -146,14 +144,14 @@ async function read(files) {
 
 // The button
 
-const chooser = part("input");
-part(".choose").textContent = say("drop_choose");
-part(".choose").title = say("drop_hint");
-part(".undo").textContent = say("drop_undo");
-part(".take-settings").textContent = say("drop_use");
-part(".start-from").textContent = say("drop_begin");
-part(".choices").setAttribute("aria-label", say("drop_choices"));
-part(".choose").onclick = () => chooser.click();
+const chooser = find("input");
+find(".choose").textContent = say("drop_choose");
+find(".choose").title = say("drop_hint");
+find(".undo").textContent = say("drop_undo");
+find(".take-settings").textContent = say("drop_use");
+find(".start-from").textContent = say("drop_begin");
+find(".choices").setAttribute("aria-label", say("drop_choices"));
+find(".choose").onclick = () => chooser.click();
 chooser.setAttribute("aria-label", say("drop_choose"));
 chooser.onchange = () => {
   read([...chooser.files]);
@@ -162,13 +160,13 @@ chooser.onchange = () => {
 
 // The panel
 
-part(".close").setAttribute("aria-label", say("drop_close"));
+find(".close").setAttribute("aria-label", say("drop_close"));
 function close() {
-  part(".found").hidden = true;
-  part(".choose").focus();
+  find(".found").hidden = true;
+  find(".choose").focus();
 }
-part(".close").onclick = close;
-part(".found").onkeydown = (event) => {
+find(".close").onclick = close;
+find(".found").onkeydown = (event) => {
   if (event.key !== "Escape") return;
   event.stopPropagation();
   close();
@@ -197,7 +195,7 @@ addEventListener(
     const files = [...event.dataTransfer.files];
     const into = (place) => event.target.closest?.(place);
     if (into(".many .batch")) document.dispatchEvent(new CustomEvent("studio:batch", { detail: files[0] }));
-    else if (into(".start")) begin(files[0]);
+    else if (into(".start")) useAsStart(files[0]);
     else read(files);
   },
   true

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -21,11 +20,10 @@ from zimage_app.domain.text import Language
 from zimage_app.service.imports import MAX_BYTES, Imported, fitted, read_settings
 from zimage_app.service.studio import Studio
 from zimage_app.ui.fields.values import Values, request_values
-from zimage_app.ui.headers import LIVE
+from zimage_app.ui.http import NO_STORE, Data
+from zimage_app.web.json_bodies import read_body
 from zimage_app.web.language import LanguageChoice, language_of
-from zimage_app.web.slow_work import HANDED_IN
-
-Data = dict[str, Any]
+from zimage_app.web.slow_work import UPLOADS
 
 _MAX_NAME = 200
 
@@ -35,24 +33,20 @@ def import_routes(studio: Studio, default_language: LanguageChoice) -> list[Base
 
     async def read(request: Request) -> JSONResponse:
         language = language_of(request, default_language)
-        name, file = await file_of(request, MAX_BYTES, "file")
+        name, file = await read_upload(request, MAX_BYTES, "file")
         try:
-            data = await HANDED_IN.run(answer, studio, file, name, language)
+            data = await UPLOADS.run(answer, studio, file, name, language)
         except BusyError as error:
-            return JSONResponse({"error": error.to(language)}, 503, headers=LIVE)
-        return JSONResponse(data, 422 if "error" in data else 200, headers=LIVE)
+            return JSONResponse({"error": error.to(language)}, 503, headers=NO_STORE)
+        return JSONResponse(data, 422 if "error" in data else 200, headers=NO_STORE)
 
     return [Route("/import", read, methods=["POST"])]
 
 
-async def file_of(request: Request, most: int, unnamed: str) -> tuple[str, bytes]:
-    """Return name and bytes of an uploaded file; of a file above ``most`` bytes, reading stops soon after them."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > most:
-            break
-    return request.query_params.get("name", "")[:_MAX_NAME] or unnamed, bytes(body)
+async def read_upload(request: Request, max_bytes: int, default_name: str) -> tuple[str, bytes]:
+    """Return name and bytes of an uploaded file; reading stops soon after ``max_bytes`` bytes."""
+    body = await read_body(request, max_bytes)
+    return request.query_params.get("name", "")[:_MAX_NAME] or default_name, body
 
 
 def answer(studio: Studio, file: bytes, name: str, language: Language) -> Data:
@@ -60,7 +54,7 @@ def answer(studio: Studio, file: bytes, name: str, language: Language) -> Data:
     try:
         imported = read_settings(file, name)
     except ImportedFileError as error:
-        return {"error": studio.told(error.text).to(language)}
+        return {"error": studio.redacted(error.text).to(language)}
     if not imported.exact:
         imported = fitted(imported, studio.loras, {card.name: card.family for card in studio.cards()})
     return _data(imported, language)
@@ -73,7 +67,7 @@ def _data(imported: Imported, language: Language) -> Data:
         "left": imported.left,
     }
     said = {name: [text.to(language) for text in texts] for name, texts in lists.items()}
-    # As text: a browser would round seeds above 2^53.
+    # As text, because browsers round integers above 2^53.
     settings = json.dumps(imported.settings)
     start = None if imported.start is None else asdict(imported.start)
     return {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, Literal, get_args, get_origin
+from typing import Literal, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le
 from pydantic import BaseModel
@@ -14,16 +14,15 @@ from zimage_app.domain.settings.knob import knob_of
 from zimage_app.domain.settings.stage import MAX_STAGES, STAGE_GROUPS, Stage
 from zimage_app.ui.fields.layout import GROUPS, SECTIONS
 from zimage_app.ui.fields.values import takes_word_or_number, words_of
+from zimage_app.ui.http import Data
 from zimage_app.ui.words.i18n import knob_key
-
-Data = dict[str, Any]
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "sampler": tuple(SAMPLER_TRAITS),
     "scheduler": tuple(SCHEDULERS),
     "handover": tuple(HANDOVER_TRAITS),
 }
-"""Choices of the fields that are declared as plain text and checked against a table."""
+"""Choices of the fields that are declared as plain text but must be keys of a table."""
 
 
 def element_id(name: str) -> str:

@@ -18,7 +18,7 @@ from zimage_app.ui.fields.values import Values, lora_values, page_stages, stage_
 def edited(values: Mapping[str, Any], edit: str, stage: object) -> tuple[Values, tuple[Text, ...]]:
     """Return the page values that an edit of ``stage`` (from 0) changes, and remarks for the user.
 
-    A stage's values move with it unchecked, half-typed ones too.
+    A stage's values move with it without a check, even half-typed ones.
 
     Raises:
         RequestError: there is no such edit or stage, no stage or too many would result, or LoRAs, start picture or (for

@@ -11,17 +11,16 @@ let rows = []; // settings side by side; empty where the sources are stages
 let left = 0;
 let right = 1;
 let stages = []; // of the run on the canvas
-let newest = 0;
+const begin = page.makeSequence();
 
 // Choosing pictures
 
 async function takePictures(ids) {
-  newest += 1;
-  const turn = newest;
+  const isNewest = begin();
   const answer = await fetch(`history/sides?ids=${ids.slice(0, most).join(",")}`).catch(() => null);
-  if (!answer?.ok) return page.tell(await page.reason(answer));
+  if (!answer?.ok) return page.toast(await page.reason(answer));
   const data = await answer.json();
-  if (turn !== newest) return;
+  if (!isNewest()) return;
   const found = data.pictures.map(({ id, time, seed, width, height }) => {
     const label = say("compare_picture", { time, seed: `#${seed}` });
     return { id, seed, src: `pictures/${id}.png`, label, width, height };
@@ -30,7 +29,7 @@ async function takePictures(ids) {
 }
 
 function take(found, settings = []) {
-  newest += 1;
+  begin();
   sources = found.slice(0, most);
   rows = settings;
   left = 0;
@@ -47,7 +46,7 @@ document.addEventListener("studio:pictures", (event) => {
 
 async function takeNewest() {
   const answer = await fetch("history?page=1").catch(() => null);
-  if (!answer?.ok) return page.tell(await page.reason(answer));
+  if (!answer?.ok) return page.toast(await page.reason(answer));
   const data = await answer.json();
   await takePictures(data.items.slice(0, 2).map((item) => item.id).reverse());
 }
@@ -110,9 +109,7 @@ function divide() {
 function drawBeside() {
   const figures = sources.map((source) => {
     const figure = make("figure");
-    const image = make("img");
-    image.src = source.src;
-    image.alt = source.label;
+    const image = Object.assign(make("img"), { src: source.src, alt: source.label });
     image.style.aspectRatio = `${source.width} / ${source.height}`;
     const open = makeButton("open", "", say("zoom"), () => openViewer(source));
     open.append(image);
@@ -127,9 +124,7 @@ function drawSettings() {
   box.hidden = !rows.length || sources.length < 2;
   if (box.hidden) return;
   const only = find(".only").checked;
-  const head = make("tr");
-  head.append(make("th", "", say("compare_setting")), ...sources.map((source) => make("th", "", source.label)));
-  find("thead").replaceChildren(head);
+  find("thead").replaceChildren(page.makeTableRow("th", [say("compare_setting"), ...sources.map((source) => source.label)]));
   const shown = rows.filter((row) => !only || !row.same);
   const lines = shown.map((row) => {
     const line = make("tr", row.same ? "" : "differs");
@@ -164,8 +159,7 @@ find(".right").onchange = () => {
   right = Number(find(".right").value);
   draw();
 };
-find(".swap").title = say("compare_swap");
-find(".swap").setAttribute("aria-label", say("compare_swap"));
+page.setLabel(find(".swap"), say("compare_swap"));
 find(".swap").onclick = () => {
   [left, right] = [right, left];
   draw();

@@ -4,24 +4,23 @@ const page = window.studio;
 const { make, makeButton, say } = page;
 const root = element.querySelector(".history");
 const find = (selector) => root.querySelector(selector);
-const mostSides = 6;
+const maxCompared = 6;
 const cards = () => [...root.querySelectorAll(".card")];
 
 const wanted = { q: "", day: "", model: "", starred: false, trash: false, page: 1 };
 let items = [];
 let pages = 1;
-let newest = 0; // number of the last request; answers to older ones are dropped
+const begin = page.makeSequence();
 let current = ""; // id of the picture with the keyboard focus
 let lastPicked = "";
-let typing = 0;
 let failed = false; // the last request
 let reading = false; // the server is still reading the folder
-const readingMs = 700; // milliseconds between two requests meanwhile
+const readingMs = 700; // milliseconds between two requests while it does
 let undoable = []; // ids of the last deletion
 const selected = new Map();
-const seen = () => document.querySelector("#right")?.dataset.view === "history";
+const isOpen = () => document.querySelector("#right")?.dataset.view === "history";
 
-// Talking to the server
+// Requests to the server
 
 function query() {
   const values = new URLSearchParams({ page: wanted.page });
@@ -31,11 +30,9 @@ function query() {
 }
 
 async function load() {
-  newest += 1;
-  const request = newest;
-  const answer = await fetch(`history?${query()}`).catch(() => null);
-  const data = answer ? await answer.json().catch(() => null) : null;
-  if (request !== newest) return;
+  const isNewest = begin();
+  const data = await page.fetchJson(`history?${query()}`);
+  if (!isNewest()) return;
   root.dataset.ready = "true";
   if (!data || data.error) {
     showMessage(data?.error || say("history_unreachable"));
@@ -76,7 +73,7 @@ document.addEventListener("studio:pictures", async (event) => {
   if (what === "undo") undoable = [];
   if (what === "undo") current = ids[0] || current;
   showMessage("");
-  if (!seen()) return;
+  if (!isOpen()) return;
   await load();
   if (root.contains(document.activeElement) || document.activeElement === document.body) focusCard();
 });
@@ -86,7 +83,7 @@ const star = (ids, on) => page.order(on ? "star" : "unstar", ids);
 function askToEmpty() {
   const sure = makeButton("sure", say("history_empty_sure", { count: Number(root.dataset.total) }), "", async () => {
     const gone = await page.order("empty", []);
-    if (gone) page.tell(say("history_emptied", { count: gone.length }));
+    if (gone) page.toast(say("history_emptied", { count: gone.length }));
   });
   showMessage("", sure, dismiss());
   sure.focus();
@@ -96,7 +93,7 @@ function dismiss() {
   return makeButton("dismiss", "×", say("history_dismiss"), () => showMessage(""));
 }
 
-function pack(ids) {
+function downloadZip(ids) {
   const form = make("form");
   form.method = "post";
   form.action = "history/zip";
@@ -111,41 +108,41 @@ function pack(ids) {
 }
 
 function compare(ids) {
-  if (ids.length > mostSides) {
-    showMessage(say("compare_at_most", { count: mostSides }), dismiss());
+  if (ids.length > maxCompared) {
+    showMessage(say("compare_at_most", { count: maxCompared }), dismiss());
     return;
   }
   document.dispatchEvent(new CustomEvent("studio:compare", { detail: { ids } }));
 }
 
 function open(id) {
-  const show = { items, index: items.findIndex((item) => item.id === id), turn: turnFrom, toldOf: moveTo };
+  const show = { items, index: items.findIndex((item) => item.id === id), turn: pictureBeside, onMove: moveTo };
   document.dispatchEvent(new CustomEvent("studio:open", { detail: show }));
 }
 
 // Goes to the previous or next page; null where there is none.
-async function turn(pagesOn) {
+async function changePage(pagesOn) {
   if (wanted.page + pagesOn < 1 || wanted.page + pagesOn > pages) return null;
   wanted.page += pagesOn;
   await load();
   return items;
 }
 
-// For the viewer, whose list is as old as its first picture: the pictures with the index of the one before or after a
-// picture; null where there is none. What was deleted meanwhile has moved pictures from the next page to this one.
-async function turnFrom(id, pagesOn) {
+// For the viewer, whose list may be outdated: the pictures, with the index of the one before or after a picture; null
+// if there is none. Deletions may have moved pictures from the next page to this one.
+async function pictureBeside(id, pagesOn) {
   await load();
   const at = items.findIndex((item) => item.id === id);
   if (at >= 0 && items[at + pagesOn]) return { items, index: at + pagesOn };
-  return (await turn(pagesOn)) && { items, index: pagesOn > 0 ? 0 : items.length - 1 };
+  return (await changePage(pagesOn)) && { items, index: pagesOn > 0 ? 0 : items.length - 1 };
 }
 
 function moveTo(id) {
   current = id;
-  rove();
+  updateTabStops();
 }
 
-function beside(id) {
+function neighbourOf(id) {
   const index = items.findIndex((item) => item.id === id);
   return (items[index + 1] || items[index - 1])?.id;
 }
@@ -156,10 +153,8 @@ function makeCard(item) {
   const card = make("li", "card");
   card.dataset.picture = item.id;
   const button = makeButton("open", "", "", () => (wanted.trash ? toggle(item.id) : open(item.id)));
-  const image = make("img");
-  image.src = wanted.trash ? `history/trash/${item.id}.jpg` : `pictures/${item.id}.jpg`;
-  image.loading = "lazy";
-  image.alt = "";
+  const src = wanted.trash ? `history/trash/${item.id}.jpg` : `pictures/${item.id}.jpg`;
+  const image = Object.assign(make("img"), { loading: "lazy", alt: "", src });
   const about = make("span", "about");
   about.append(make("span", "prompt", item.label), make("span", "seed", `#${item.seed}`));
   button.append(image, about);
@@ -170,7 +165,7 @@ function makeCard(item) {
   pick.type = "checkbox";
   pick.onclick = (event) => toggle(item.id, event.shiftKey);
   card.append(button, mark, pick);
-  if (!wanted.trash) card.append(page.makeMore(card, item, () => ({ neighbour: beside(item.id) })));
+  if (!wanted.trash) card.append(page.makeMore(card, item, () => ({ neighbour: neighbourOf(item.id) })));
   return card;
 }
 
@@ -203,12 +198,12 @@ function drawPictures() {
     return section;
   });
   find(".days").replaceChildren(...sections);
-  rove();
+  updateTabStops();
   // Inserting the elements again removes the focus.
   if (focused) (find(".days").contains(focused) ? focused : cards()[0]?.querySelector(".open"))?.focus({ preventScroll: true });
 }
 
-function options(select, list, all, value) {
+function fillFilter(select, list, all, value) {
   const fit = list.some((each) => each.name === value) || !value ? list : [{ name: value, count: 0 }, ...list];
   const nodes = fit.map((each) => new Option(say("history_counted", each), each.name));
   select.replaceChildren(new Option(all, ""), ...nodes);
@@ -221,8 +216,8 @@ function draw(data) {
   find(".total").textContent = data.reading
     ? `${say("history_total", data)} · ${say("history_reading")}`
     : say("history_total", data);
-  options(find(".day"), data.days, say("history_all_days"), wanted.day);
-  options(find(".model"), data.models, say("history_all_models"), wanted.model);
+  fillFilter(find(".day"), data.days, say("history_all_days"), wanted.day);
+  fillFilter(find(".model"), data.models, say("history_all_models"), wanted.model);
   find(".model").hidden = data.models.length < 2 && !wanted.model;
   for (const name of ["starred", "trash"]) find(`.${name}`).setAttribute("aria-pressed", String(wanted[name]));
   drawPictures();
@@ -253,7 +248,7 @@ function drawSelection() {
   ];
   const acts = [
     button("compare", "history_compare", () => compare(ids)),
-    button("zip", "history_zip", () => pack(ids)),
+    button("zip", "history_zip", () => downloadZip(ids)),
     button("star", starred ? "history_unstar" : "history_star", () => star(ids, !starred)),
     button("delete", "history_delete", () => remove(ids)),
   ];
@@ -323,7 +318,7 @@ function clear() {
 
 // The keyboard. One picture at a time is in the tab order; the arrows move it.
 
-function rove() {
+function updateTabStops() {
   const all = cards();
   const here = all.find((card) => card.dataset.picture === current) || all[0];
   for (const card of all) for (const node of card.querySelectorAll("button, input")) node.tabIndex = card === here ? 0 : -1;
@@ -369,8 +364,8 @@ const keys = {
   Delete: (id) => !wanted.trash && remove(selected.size ? [...selected.keys()] : [id]),
   " ": (id) => toggle(id),
   s: (id) => !wanted.trash && star([id], !items.find((item) => item.id === id).starred),
-  PageUp: async () => (await turn(-1)) && focusCard(),
-  PageDown: async () => (await turn(1)) && focusCard(),
+  PageUp: async () => (await changePage(-1)) && focusCard(),
+  PageDown: async () => (await changePage(1)) && focusCard(),
 };
 
 find(".days").onkeydown = (event) => {
@@ -408,10 +403,7 @@ function filter(changes) {
 }
 
 find(".find").onsubmit = (event) => event.preventDefault();
-find(".query").oninput = () => {
-  clearTimeout(typing);
-  typing = setTimeout(() => filter({ q: find(".query").value.trim() }), 200);
-};
+find(".query").oninput = page.debounce(() => filter({ q: find(".query").value.trim() }), 200);
 find(".day").onchange = () => filter({ day: find(".day").value });
 find(".model").onchange = () => filter({ model: find(".model").value });
 find(".starred").onclick = () => filter({ starred: !wanted.starred });
@@ -434,6 +426,6 @@ find(".keys").textContent = say("history_keys");
 // The list is loaded when the view opens, and again when a new picture is done while it is open.
 document.addEventListener("studio:view", (event) => event.detail === "history" && load());
 document.addEventListener("studio:job", (event) => {
-  if (event.detail === "done" && seen()) load();
+  if (event.detail === "done" && isOpen()) load();
 });
-document.addEventListener("visibilitychange", () => !document.hidden && seen() && load());
+document.addEventListener("visibilitychange", () => !document.hidden && isOpen() && load());

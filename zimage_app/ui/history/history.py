@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
 
-from zimage_app.domain.errors import RequestError
 from zimage_app.domain.setting_comparison import side_by_side
-from zimage_app.domain.text import Language, Text, shortened
+from zimage_app.domain.text import Language, shortened
 from zimage_app.service.pictures.gallery import is_id
 from zimage_app.service.pictures.history import MAX_SEARCH, History, HistoryItem, Search
 from zimage_app.service.pictures.views import SavedPicture
 from zimage_app.ui.canvas.canvas import LABEL_LENGTH, shown_time
-
-Data = dict[str, Any]
+from zimage_app.ui.http import Data, chosen_action
 
 PAGE_SIZE = 60
 MAX_COMPARED = 6
@@ -27,7 +24,7 @@ _MAX_IDS = 20_000
 
 
 def page_data(history: History, owner: str, asked: Mapping[str, str]) -> Data:
-    """Return one page of the list; ``asked`` are the query parameters, of which invalid ones are ignored."""
+    """Return one page of the list; ``asked`` are the query parameters; invalid ones are ignored."""
     trashed = "trash" in asked
     search = Search(
         text=asked.get("q", "")[:MAX_SEARCH],
@@ -85,11 +82,7 @@ def change(history: History, owner: str, order: object) -> Data:
         "undo": lambda ids: history.undo(ids, owner),
         "empty": lambda _: history.empty_trash(owner),
     }
-    act = changes.get(str(given.get("do")))
-    if act is None:
-        known = ", ".join(changes)
-        raise RequestError("do", Text(f"must be one of {known}", f"只能是 {known} 之一"))
-    return {"ids": act(known_ids(given.get("ids")))}
+    return {"ids": chosen_action(changes, given.get("do"))(known_ids(given.get("ids")))}
 
 
 def known_ids(given: object) -> list[str]:

@@ -1,45 +1,40 @@
-"""The history's routes for the page's own scripts. The owner's cookie says whose pictures are meant."""
+"""The history's routes for the page's own scripts. The owner's cookie selects the pictures."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from datetime import datetime
-from pathlib import Path
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
-from zimage_app.domain.errors import RequestError, StorageError, StudioError
+from zimage_app.domain.errors import StorageError, StudioError
 from zimage_app.service.pictures.thumbnails import saved_thumbnail
 from zimage_app.service.pictures.views import SavedPicture
 from zimage_app.service.studio import Studio
-from zimage_app.ui.headers import KEEP, LIVE
 from zimage_app.ui.history.history import MAX_COMPARED, change, comparison_data, known_ids, page_data
-from zimage_app.ui.words.i18n import say
+from zimage_app.ui.http import IMMUTABLE, MAX_ORDER, NO_STORE, error_response, json_body, picture_gone
 from zimage_app.web.language import LanguageChoice, language_of
 from zimage_app.web.owner import owner_of
 from zimage_app.web.slow_work import THUMBNAILS
 
-_MAX_ORDER = 2**20
-
 
 def history_routes(studio: Studio, default_language: LanguageChoice) -> list[BaseRoute]:
     """Return the routes: ``/history`` (GET a page, POST a change), ZIP, comparison, trashed thumbnails, stages."""
-    reader = _Reader(studio, default_language)
+    handlers = _HistoryHandlers(studio, default_language)
     return [
-        Route("/history", reader.page),
-        Route("/history", reader.change, methods=["POST"]),
-        Route("/history/zip", reader.zip, methods=["POST"]),
-        Route("/history/sides", reader.comparison),
-        Route("/history/trash/{picture_id}.jpg", reader.trashed),
-        Route("/history/{picture_id}/stage{number}.png", reader.stage),
+        Route("/history", handlers.page),
+        Route("/history", handlers.change, methods=["POST"]),
+        Route("/history/zip", handlers.zip, methods=["POST"]),
+        Route("/history/sides", handlers.comparison),
+        Route("/history/trash/{picture_id}.jpg", handlers.trashed),
+        Route("/history/{picture_id}/stage{number}.png", handlers.stage),
     ]
 
 
-class _Reader:
+class _HistoryHandlers:
     """The handlers of these routes, for one studio's history."""
 
     def __init__(self, studio: Studio, default_language: LanguageChoice) -> None:
@@ -64,23 +59,21 @@ class _Reader:
         data = None if found is None else await THUMBNAILS.run(saved_thumbnail, found.path)
         if data is None:
             return self._missing(request)
-        return Response(data, media_type="image/jpeg", headers=KEEP)
+        return Response(data, media_type="image/jpeg", headers=IMMUTABLE)
 
     def stage(self, request: Request) -> Response:
         found = self._found(request.path_params["picture_id"], request)
-        path = self._stage(found, request.path_params["number"]) if found else None
-        return FileResponse(path, media_type="image/png", headers=KEEP) if path else self._missing(request)
+        paths = {str(number): path for number, path in self._history.stages(found)} if found else {}
+        path = paths.get(request.path_params["number"])
+        return FileResponse(path, media_type="image/png", headers=IMMUTABLE) if path else self._missing(request)
 
     async def zip(self, request: Request) -> Response:
-        form = await request.form(max_files=0, max_part_size=_MAX_ORDER)
+        form = await request.form(max_files=0, max_part_size=MAX_ORDER)
         ids = known_ids(form.get("ids"))
         pieces = await run_in_threadpool(self._history.zip, ids, owner_of(request))
         name = f"z-image-{datetime.now().astimezone():%Y%m%d-%H%M%S}.zip"
-        headers = LIVE | {"content-disposition": f'attachment; filename="{name}"'}
+        headers = NO_STORE | {"content-disposition": f'attachment; filename="{name}"'}
         return StreamingResponse(pieces, media_type="application/zip", headers=headers)
-
-    def _stage(self, picture: SavedPicture, number: str) -> Path | None:
-        return next((path for each, path in self._history.stages(picture) if str(each) == number), None)
 
     def _found(self, picture_id: str, request: Request, *, trashed: bool = False) -> SavedPicture | None:
         try:
@@ -89,30 +82,10 @@ class _Reader:
             return None
 
     def _missing(self, request: Request) -> Response:
-        return PlainTextResponse(say("picture_gone", language_of(request, self._default_language)), 404, headers=LIVE)
+        return picture_gone(language_of(request, self._default_language))
 
     def _answer(self, request: Request, work: Callable[[], dict[str, object]]) -> Response:
         try:
-            return JSONResponse(work(), headers=LIVE)
+            return JSONResponse(work(), headers=NO_STORE)
         except StudioError as error:
-            status = 422 if isinstance(error, RequestError) else 500
-            told = self._studio.told(error.text).to(language_of(request, self._default_language))
-            return JSONResponse({"error": told}, status, headers=LIVE)
-
-
-async def json_body(request: Request, most: int = _MAX_ORDER) -> object:
-    """Return the parsed JSON body; None where it can't be parsed or has more than ``most`` bytes."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > most:
-            break
-    return json_of(body)
-
-
-def json_of(body: bytes | bytearray) -> object:
-    """Return the parsed JSON; None where it can't be parsed."""
-    try:
-        return json.loads(bytes(body))
-    except (ValueError, RecursionError):
-        return None
+            return error_response(self._studio, error, language_of(request, self._default_language))

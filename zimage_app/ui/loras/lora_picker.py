@@ -6,7 +6,6 @@ The page's own script (``loras.js``) draws them and inserts texts with ``textCon
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -20,11 +19,9 @@ from zimage_app.domain.text import Language, Text
 from zimage_app.service.library.loras import LoraEntry
 from zimage_app.service.library.loras.sidecar import parse_notes
 from zimage_app.service.studio import Studio
-from zimage_app.ui.headers import KEEP, LIVE
+from zimage_app.ui.http import IMMUTABLE, NO_STORE, Data
 from zimage_app.web.language import LanguageChoice, language_of
 from zimage_app.web.slow_work import HASHES, THUMBNAILS
-
-Data = dict[str, Any]
 
 
 def limits() -> Data:
@@ -33,11 +30,11 @@ def limits() -> Data:
 
 
 def entry_data(
-    entry: LoraEntry, width: int | None, language: Language, sha256: str | None, told: Callable[[Text], Text]
+    entry: LoraEntry, width: int | None, language: Language, sha256: str | None, redacted: Callable[[Text], Text]
 ) -> Data:
     """Return one LoRA's data for the browser.
 
-    ``width`` is the chosen model's hidden size; ``told`` gives a sentence as visitors may read it.
+    ``width`` is the chosen model's hidden size; ``redacted`` returns a sentence as visitors may read it.
     """
     return {
         "name": entry.name,
@@ -54,8 +51,8 @@ def entry_data(
         "mine": entry.notes.model_dump(mode="json"),
         "sha256": sha256,
         "picture": str(entry.thumbnail_modified) if entry.thumbnail else "",
-        "problem": told(entry.problem).to(language) if entry.problem else "",
-        "warnings": [told(text).to(language) for text in entry.remarks(width)],
+        "problem": redacted(entry.problem).to(language) if entry.problem else "",
+        "warnings": [redacted(text).to(language) for text in entry.remarks(width)],
     }
 
 
@@ -64,7 +61,7 @@ def library_data(studio: Studio, model: str, language: Language, *, refresh: boo
     width = studio.width(model)
     loras = studio.loras
     return [
-        entry_data(entry, width, language, loras.known_sha256(entry), studio.told)
+        entry_data(entry, width, language, loras.known_sha256(entry), studio.redacted)
         for entry in loras.entries(refresh=refresh)
     ]
 
@@ -84,22 +81,22 @@ def lora_routes(studio: Studio, default_language: LanguageChoice) -> list[BaseRo
                 library_data, studio, model, language, refresh="refresh" in request.query_params
             )
         except StudioError as error:
-            return PlainTextResponse(studio.told(error.text).to(language), 404, headers=LIVE)
-        return JSONResponse(data, headers=LIVE)
+            return PlainTextResponse(studio.redacted(error.text).to(language), 404, headers=NO_STORE)
+        return JSONResponse(data, headers=NO_STORE)
 
     async def digest(request: Request) -> Response:
         try:
             entry = await run_in_threadpool(studio.loras.find, request.query_params.get("name", ""))
-            return PlainTextResponse(await HASHES.run(studio.loras.sha256, entry), headers=LIVE)
+            return PlainTextResponse(await HASHES.run(studio.loras.sha256, entry), headers=NO_STORE)
         except StudioError as error:
-            told = studio.told(error.text).to(language_of(request, default_language))
-            return PlainTextResponse(told, 404, headers=LIVE)
+            told = studio.redacted(error.text).to(language_of(request, default_language))
+            return PlainTextResponse(told, 404, headers=NO_STORE)
 
     async def picture(request: Request) -> Response:
         data = await THUMBNAILS.run(studio.loras.thumbnail, request.query_params.get("name", ""))
         if data is None:
-            return PlainTextResponse("", 404, headers=LIVE)
-        return Response(data, media_type="image/jpeg", headers=KEEP)
+            return PlainTextResponse("", 404, headers=NO_STORE)
+        return Response(data, media_type="image/jpeg", headers=IMMUTABLE)
 
     return [Route("/loras.json", library), Route("/lora.jpg", picture), Route("/lora.sha256", digest)]
 
@@ -108,4 +105,4 @@ def save_note(studio: Studio, order: Data, language: Language) -> Data:
     """Save a user's ``notes`` on the LoRA ``name``; return the changed ``entry``, with warnings for ``model``."""
     entry = studio.note_lora(str(order.get("name", "")), parse_notes(order.get("notes")))
     width = studio.width(str(order.get("model") or studio.default_model))
-    return {"entry": entry_data(entry, width, language, studio.loras.known_sha256(entry), studio.told)}
+    return {"entry": entry_data(entry, width, language, studio.loras.known_sha256(entry), studio.redacted)}

@@ -7,7 +7,7 @@ const { most, strongest, step } = props.limits;
 
 let library = new Map(); // name -> the server's data
 let lastResponse = ""; // the response that it was parsed from
-let asked = 0; // number of the last request for the library
+const begin = page.makeSequence();
 let model = "";
 let every = []; // numbers, from 1, of all stages
 let stages = []; // numbers of the enabled stages
@@ -22,7 +22,7 @@ const number = (value) => String(Math.round(value * 1000) / 1000);
 
 // Drops malformed entries: values from the browser's storage may be anything, and drawing must not fail. The server
 // checks them later.
-function sound(value) {
+function validUses(value) {
   const list = Array.isArray(value) ? value : [];
   return list.filter((use) => use && typeof use.name === "string" && use.name).map((use) => ({ ...use }));
 }
@@ -77,10 +77,8 @@ function makeThumb(entry, name) {
   const box = make("span", "picture", entry?.picture ? "" : leaf(name).trim().slice(0, 1).toUpperCase());
   box.setAttribute("aria-hidden", "true");
   if (entry?.picture) {
-    const image = make("img");
-    image.loading = "lazy";
-    image.alt = "";
-    image.src = `lora.jpg?name=${encodeURIComponent(name)}&v=${entry.picture}`;
+    const src = `lora.jpg?name=${encodeURIComponent(name)}&v=${entry.picture}`;
+    const image = Object.assign(make("img"), { loading: "lazy", alt: "", src });
     image.onerror = () => (box.textContent = leaf(name).trim().slice(0, 1).toUpperCase());
     box.append(image);
   }
@@ -145,7 +143,7 @@ function makeStages(use, index) {
     const on = all.includes(stage);
     const button = makeButton("", String(stage), say("lora_stage", { name: use.name, stage }), () => {
       const next = on ? all.filter((each) => each !== stage) : [...all, stage].sort();
-      if (gone.includes(stage) || next.some((each) => stages.includes(each))) refocus(index, box.className, button, () => update(index, { stages: cover(next) }));
+      if (gone.includes(stage) || next.some((each) => stages.includes(each))) refocus(index, box.className, button, () => update(index, { stages: compactStages(next) }));
     });
     button.setAttribute("aria-pressed", String(on));
     box.append(button);
@@ -155,7 +153,7 @@ function makeStages(use, index) {
 }
 
 // A selection of all stages is stored as undefined, like no selection.
-function cover(numbers) {
+function compactStages(numbers) {
   return !numbers.length || every.every((stage) => numbers.includes(stage)) ? undefined : numbers;
 }
 
@@ -272,7 +270,7 @@ function makeDetails(entry) {
   box.append(foot);
   box.onsubmit = (event) => {
     event.preventDefault();
-    keep(entry, notes(words.value, strength.value, note.value), answer);
+    saveNotes(entry, notes(words.value, strength.value, note.value), answer);
   };
   return box;
 }
@@ -295,17 +293,17 @@ function notes(words, strength, note) {
   return said;
 }
 
-async function keep(entry, said, answer) {
+async function saveNotes(entry, said, answer) {
   const call = { name: entry.name, notes: said, model, language: page.language };
   const reply = (await server.save_note(call)) || { error: say("history_unreachable") }; // undefined after a failure
   answer.textContent = reply.error || say("lora_saved");
   answer.dataset.kind = reply.error ? "error" : "";
-  if (reply.entry) learn(reply.entry);
+  if (reply.entry) showNewWords(reply.entry);
   lastResponse = ""; // draw the next response in any case
 }
 
 // Shows the new trigger words in the rows at once, without redrawing the form that was typed into.
-function learn(entry) {
+function showNewWords(entry) {
   library.set(entry.name, entry);
   root.querySelectorAll(".use").forEach((row, index) => {
     if (uses[index].name === entry.name) row.querySelector(".words").replaceWith(makeWords(uses[index], index, entry));
@@ -316,13 +314,12 @@ function learn(entry) {
 
 // Returns why the list couldn't be fetched, or an empty text.
 async function fetchLibrary(refresh) {
-  asked += 1;
-  const turn = asked;
+  const isNewest = begin();
   const query = new URLSearchParams(model ? { model } : {});
   if (refresh) query.set("refresh", "");
   const answer = await fetch(`loras.json?${query}`).catch(() => null);
   const text = answer?.ok && (await answer.text());
-  if (turn !== asked) return ""; // a newer request, as for another model, counts
+  if (!isNewest()) return ""; // a newer request, as for another model, counts
   if (!text) return page.reason(answer);
   if (text === lastResponse) return ""; // a redraw would take the focus from a field
   lastResponse = text;
@@ -463,7 +460,7 @@ document.addEventListener("studio:lora-triggers", (event) => {
 });
 
 function take() {
-  const value = sound(props.value);
+  const value = validUses(props.value);
   if (JSON.stringify(value) === JSON.stringify(uses)) return;
   uses = value;
   draw();

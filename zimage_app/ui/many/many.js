@@ -4,12 +4,12 @@
 const page = window.studio;
 const { make, makeButton, say } = page;
 const root = element.querySelector(".many");
-const part = (selector) => root.querySelector(selector);
+const find = (selector) => root.querySelector(selector);
 const debounceMs = 500; // milliseconds without typing before the server is asked
 const pollMs = 1000; // milliseconds between two requests while groups are unfinished
 const largest = 3 * 2 ** 20; // bytes of a file
 const axes = ["x", "y", "z"];
-const whole = ["prompt~", "prompt", "negative", "lora", "preset", "size", "seed", "variation_strength"];
+const requestFields = ["prompt~", "prompt", "negative", "lora", "preset", "size", "seed", "variation_strength"];
 const hints = { "prompt~": "replace", lora: "lora", size: "size" };
 
 let settings = null; // the values of the page's fields
@@ -26,7 +26,7 @@ async function ask(order, text) {
   return (await answer?.json().catch(() => null)) || { error: say("many_unreachable") };
 }
 
-function tell(box, answer) {
+function showAnswer(box, answer) {
   const message = box.querySelector(".told");
   message.dataset.kind = answer.error ? "error" : "";
   message.textContent = answer.error || [answer.told, ...(answer.notes || [])].filter(Boolean).join(" ");
@@ -49,7 +49,7 @@ function choices() {
     return group;
   };
   const name = (each) => say(titles[each] || `GenerationRequest_${each}_title`);
-  const groups = [list(say("many_whole"), whole.map((each) => new Option(name(each), each)))];
+  const groups = [list(say("many_whole"), requestFields.map((each) => new Option(name(each), each)))];
   for (let stage = 0; stage < stages; stage++) {
     const knob = (each) => say("many_knob", { stage: stage + 1, title: say(each.title) });
     const options = knobs().map((each) => new Option(knob(each), `stages.${stage}.${each.name}`));
@@ -103,7 +103,7 @@ function makeAxis(axis) {
 }
 
 // NAME=VALUES for the server. For "replace a word", the first of the values is the word to replace.
-function written(row) {
+function axisText(row) {
   const name = row.querySelector("select").value;
   const values = row.querySelector("input").value.trim();
   if (!name || !values) return "";
@@ -121,11 +121,11 @@ const gridOrder = (what) => ({
   do: what,
   settings,
   seed: grid.seed,
-  ...Object.fromEntries([...part(".axes").children].map((row) => [row.dataset.axis, written(row)])),
+  ...Object.fromEntries([...find(".axes").children].map((row) => [row.dataset.axis, axisText(row)])),
 });
 
-const grid = { seed: "", turn: 0 };
-let batchTurn = 0;
+const grid = { seed: "" };
+const [beginGrid, beginBatch] = [page.makeSequence(), page.makeSequence()];
 let planning = 0;
 
 // A drawn seed is that of one plan: after a change or a start it is drawn anew.
@@ -133,7 +133,7 @@ function planLater() {
   clearTimeout(planning);
   grid.seed = "";
   if (file) file.seed = "";
-  part(".grid .begin").disabled = part(".batch .begin").disabled = true;
+  find(".grid .begin").disabled = find(".batch .begin").disabled = true;
   if (shown) planning = setTimeout(plan, debounceMs);
 }
 
@@ -143,29 +143,28 @@ function plan() {
 }
 
 async function planGrid() {
-  grid.turn += 1;
-  const { turn } = grid;
+  const isNewest = beginGrid();
   const order = settings && gridOrder("plan_grid");
   if (!order || !axes.some((axis) => order[axis])) {
-    tell(part(".grid"), {});
+    showAnswer(find(".grid"), {});
     return;
   }
   const answer = await ask(order);
-  if (turn !== grid.turn) return;
-  tell(part(".grid"), answer);
+  if (!isNewest()) return;
+  showAnswer(find(".grid"), answer);
   grid.seed = answer.seed || "";
-  part(".grid .begin").disabled = Boolean(answer.error);
+  find(".grid .begin").disabled = Boolean(answer.error);
 }
 
 async function begin(box, order, button, text) {
   button.disabled = true;
   const answer = await ask(order, text);
   button.disabled = false;
-  if (answer.error) return tell(box, answer);
+  if (answer.error) return showAnswer(box, answer);
   document.dispatchEvent(new CustomEvent("studio:queue"));
   draw(answer);
   planLater();
-  part(".groups").scrollIntoView({ block: "nearest" });
+  find(".groups").scrollIntoView({ block: "nearest" });
 }
 
 // Batches
@@ -174,46 +173,40 @@ async function take(given) {
   if (!given) return;
   file = null;
   drawRows([]);
-  if (given.size > largest) return tell(part(".batch"), { error: say("many_too_big", given) });
+  if (given.size > largest) return showAnswer(find(".batch"), { error: say("many_too_big", given) });
   try {
     const text = new TextDecoder("utf-8", { fatal: true }).decode(await given.arrayBuffer());
     file = { name: given.name, text, seed: "" };
   } catch {
-    return tell(part(".batch"), { error: say("many_no_text", given) });
+    return showAnswer(find(".batch"), { error: say("many_no_text", given) });
   }
-  part(".choose").textContent = given.name;
+  find(".choose").textContent = given.name;
   planBatch();
 }
 
 const batchOrder = (what) => ({ do: what, settings, name: file.name, seed: file.seed });
 
 async function planBatch() {
-  batchTurn += 1;
-  const [mine, turn] = [file, batchTurn];
+  const [mine, isNewest] = [file, beginBatch()];
   const answer = await ask(batchOrder("plan_batch"), file.text);
-  if (mine !== file || turn !== batchTurn) return;
+  if (mine !== file || !isNewest()) return;
   file.seed = answer.seed || "";
-  tell(part(".batch"), answer);
+  showAnswer(find(".batch"), answer);
   drawRows(answer.rows || []);
-  part(".batch .begin").disabled = Boolean(answer.error);
+  find(".batch .begin").disabled = Boolean(answer.error);
 }
 
 function drawRows(rows) {
-  const line = (tag, texts) => {
-    const row = make("tr");
-    row.append(...texts.map((text) => make(tag, "", text)));
-    return row;
-  };
-  part(".rows").hidden = part(".batch .begin").hidden = !rows.length;
+  find(".rows").hidden = find(".batch .begin").hidden = !rows.length;
   const columns = ["index", "name", "size", "seed", "prompt"].map((each) => say(`many_column_${each}`));
-  part("thead").replaceChildren(line("th", columns));
-  part("tbody").replaceChildren(...rows.map((row) => line("td", row)));
-  part(".batch .begin").textContent = say("many_start_batch", { count: rows.length });
+  find("thead").replaceChildren(page.makeTableRow("th", columns));
+  find("tbody").replaceChildren(...rows.map((row) => page.makeTableRow("td", row)));
+  find(".batch .begin").textContent = say("many_start_batch", { count: rows.length });
 }
 
 // The list of started groups
 
-let looking = 0;
+let pollTimer = 0;
 
 function makeGroup(group) {
   const row = make("li");
@@ -255,23 +248,19 @@ function makeSheet(group, name) {
   const link = make("a", "sheet");
   link.href = address(group, name);
   link.target = "_blank";
-  const picture = make("img");
-  picture.src = link.href;
-  picture.loading = "lazy";
-  picture.alt = `${say("many_grid")}: ${group.title}`;
-  link.append(picture);
+  link.append(Object.assign(make("img"), { loading: "lazy", alt: `${say("many_grid")}: ${group.title}`, src: link.href }));
   return link;
 }
 
 function draw(data) {
-  tell(part(".groups"), data);
+  showAnswer(find(".groups"), data);
   if (data.error) return;
-  page.whenReleased(part(".groups ul"), () => drawGroups(data));
-  lookSoon(data.groups.some((group) => !group.finished));
+  page.whenReleased(find(".groups ul"), () => drawGroups(data));
+  pollSoon(data.groups.some((group) => !group.finished));
 }
 
 function drawGroups(data) {
-  const list = part(".groups ul");
+  const list = find(".groups ul");
   const response = JSON.stringify(data);
   if (list.dataset.response !== response) {
     const focus = list.contains(document.activeElement) && document.activeElement;
@@ -280,18 +269,18 @@ function drawGroups(data) {
     if (row) list.querySelector(`[data-group="${row}"] .${focus.className}`)?.focus();
     list.dataset.response = response;
   }
-  part(".none").hidden = data.groups.length > 0;
+  find(".none").hidden = data.groups.length > 0;
 }
 
-function lookSoon(wanted) {
-  clearTimeout(looking);
-  if (shown && wanted) looking = setTimeout(look, pollMs);
+function pollSoon(wanted) {
+  clearTimeout(pollTimer);
+  if (shown && wanted) pollTimer = setTimeout(poll, pollMs);
 }
 
-async function look() {
+async function poll() {
   const data = await ask();
   draw(data);
-  if (data.error) lookSoon(true);
+  if (data.error) pollSoon(true);
 }
 
 async function change(what, id) {
@@ -301,17 +290,17 @@ async function change(what, id) {
 
 // Setting up
 
-for (const name of ["grid", "batch", "groups"]) part(`.${name} h2`).textContent = say(`many_${name}`);
-for (const name of ["grid", "batch"]) part(`.${name} .about`).textContent = say(`many_${name}_about`);
-part(".none").textContent = say("many_none");
-part(".grid .begin").textContent = say("many_start_grid");
-part(".axes").append(...axes.map(makeAxis));
-part(".grid .begin").onclick = () => begin(part(".grid"), gridOrder("start_grid"), part(".grid .begin"));
-part(".batch .begin").onclick = () => begin(part(".batch"), batchOrder("start_batch"), part(".batch .begin"), file.text);
+for (const name of ["grid", "batch", "groups"]) find(`.${name} h2`).textContent = say(`many_${name}`);
+for (const name of ["grid", "batch"]) find(`.${name} .about`).textContent = say(`many_${name}_about`);
+find(".none").textContent = say("many_none");
+find(".grid .begin").textContent = say("many_start_grid");
+find(".axes").append(...axes.map(makeAxis));
+find(".grid .begin").onclick = () => begin(find(".grid"), gridOrder("start_grid"), find(".grid .begin"));
+find(".batch .begin").onclick = () => begin(find(".batch"), batchOrder("start_batch"), find(".batch .begin"), file.text);
 
-const chooser = part("input[type=file]");
-part(".choose").textContent = say("many_choose");
-part(".choose").onclick = () => chooser.click();
+const chooser = find("input[type=file]");
+find(".choose").textContent = say("many_choose");
+find(".choose").onclick = () => chooser.click();
 chooser.setAttribute("aria-label", say("many_choose"));
 chooser.onchange = () => {
   take(chooser.files[0]);
@@ -323,7 +312,7 @@ document.addEventListener("studio:settings", (event) => {
   settings = event.detail;
   if (settings.stages?.length !== stages) {
     stages = settings.stages?.length || 0;
-    for (const row of part(".axes").children) row.fill();
+    for (const row of find(".axes").children) row.fill();
   }
   planLater();
 });
@@ -332,5 +321,5 @@ document.addEventListener("studio:view", (event) => {
   shown = event.detail === "many";
   if (!shown) return;
   planLater();
-  look();
+  poll();
 });

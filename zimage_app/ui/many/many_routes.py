@@ -14,25 +14,23 @@ from zimage_app.domain.errors import BusyError, ForbiddenError, RequestError, St
 from zimage_app.domain.plan import draw_seed
 from zimage_app.domain.setting_paths import MAX_DIGITS
 from zimage_app.domain.text import Language, Text
-from zimage_app.service.group_orders import Entries, Many, Requester, plan_batch, plan_grid, start
+from zimage_app.service.group_orders import BatchInput, PlannedGroup, Requester, plan_batch, plan_grid, start
 from zimage_app.service.groups import GroupView
 from zimage_app.service.many.batch.items import BatchItem
 from zimage_app.service.many.batch.reading import parse_batch
 from zimage_app.service.many.grids.axes import axis_title, parse_axis
 from zimage_app.service.rules.permissions import may_see
 from zimage_app.service.studio import Studio
-from zimage_app.ui.drop.drop import file_of
+from zimage_app.ui.drop.drop import read_upload
 from zimage_app.ui.fields.values import request_data
-from zimage_app.ui.headers import LIVE
-from zimage_app.ui.history.history_routes import json_body, json_of
+from zimage_app.ui.http import NO_STORE, Data, chosen_action, error_response, json_body, parse_json
 from zimage_app.ui.words.i18n import WORDS, say
 from zimage_app.web.guard import MAX_BODY
-from zimage_app.web.json_bodies import MAX_JSON, excess
+from zimage_app.web.json_bodies import MAX_JSON, exceeded_bound
 from zimage_app.web.language import LanguageChoice, language_of
 from zimage_app.web.owner import owner_of
-from zimage_app.web.slow_work import HANDED_IN
+from zimage_app.web.slow_work import UPLOADS
 
-Data = dict[str, Any]
 _LISTED = 12
 _MAX_FILE = 3 * 2**20
 """Bytes of a batch file from the page; also in many.js, and in the texts."""
@@ -48,10 +46,10 @@ def many_routes(studio: Studio, default_language: LanguageChoice) -> list[BaseRo
     def answer(request: Request, work: Callable[[], Data]) -> Response:
         language = language_of(request, default_language)
         try:
-            return JSONResponse(work(), headers=LIVE)
+            return JSONResponse(work(), headers=NO_STORE)
         except StudioError as error:
-            status = 422 if isinstance(error, RequestError) else 500
-            return JSONResponse({"error": _sentence(studio, error, language)}, status, headers=LIVE)
+            text = _titled(error) if isinstance(error, RequestError) else error.text
+            return error_response(studio, error, language, text)
 
     def show(request: Request) -> Response:
         return answer(request, lambda: groups_data(studio, owner_of(request)))
@@ -64,17 +62,17 @@ def many_routes(studio: Studio, default_language: LanguageChoice) -> list[BaseRo
             return _Orders(studio, owner_of(request), language, order()).carry_out()
 
         try:
-            return await HANDED_IN.run(answer, request, work)
+            return await UPLOADS.run(answer, request, work)
         except BusyError as error:
-            return JSONResponse({"error": error.to(language)}, 503, headers=LIVE)
+            return JSONResponse({"error": error.to(language)}, 503, headers=NO_STORE)
 
     def file(request: Request) -> Response:
         view = _own(studio, owner_of(request), request.path_params["group_id"])
         path = studio.groups.file(view, request.path_params["name"]) if view else None
         if path is None:
-            return PlainTextResponse(say("many_gone", language_of(request, default_language)), 404, headers=LIVE)
+            return PlainTextResponse(say("many_gone", language_of(request, default_language)), 404, headers=NO_STORE)
         kind = "attachment" if "download" in request.query_params else "inline"
-        return FileResponse(path, filename=path.name, content_disposition_type=kind, headers=LIVE)
+        return FileResponse(path, filename=path.name, content_disposition_type=kind, headers=NO_STORE)
 
     return [
         Route("/many.json", show),
@@ -91,7 +89,7 @@ async def _order(request: Request) -> Callable[[], object]:
 
 async def _order_with_file(request: Request) -> Callable[[], object]:
     """Read a line of JSON and a batch file; they are parsed by the returned function, which may raise RequestError."""
-    _, body = await file_of(request, MAX_JSON + _MAX_FILE, "")
+    _, body = await read_upload(request, MAX_JSON + _MAX_FILE, "")
 
     def parsed() -> object:
         line, _, file = body.partition(b"\n")
@@ -99,7 +97,7 @@ async def _order_with_file(request: Request) -> Callable[[], object]:
             most = _MAX_FILE // 2**20
             text = Text(f"The file is bigger than {most} MB; split it.", f"文件超过 {most} MB，请拆分。")
             raise RequestError("FILE", text)
-        order = None if len(line) > MAX_JSON or excess(line) else json_of(line)
+        order = None if len(line) > MAX_JSON or exceeded_bound(line) else parse_json(line)
         return order | {"text": file.decode(errors="replace")} if isinstance(order, dict) else None
 
     return parsed
@@ -130,28 +128,25 @@ class _Orders:
             "cancel": self._cancel,
             "remove": self._remove,
         }
-        do = self._order.get("do")
-        if not isinstance(do, str) or do not in orders:
-            raise RequestError("do", Text(f"must be one of {', '.join(orders)}", f"必须是 {'、'.join(orders)} 之一"))
-        return orders[do]()
+        return chosen_action(orders, self._order.get("do"))()
 
-    def _grid(self) -> Many:
+    def _grid(self) -> PlannedGroup:
         settings, requester = self._settings()
         given = {name: str(text) for name in _AXES if (text := self._order.get(name))}
         axes = [parse_axis(text, name) for name, text in given.items()]
         return plan_grid(self._studio, settings, axes, requester)
 
-    def _batch(self) -> Many:
+    def _batch(self) -> PlannedGroup:
         settings, requester = self._settings()
         del settings["prompt"]
         name, text = str(self._order.get("name") or ""), str(self._order.get("text") or "")
         seed = settings.pop("seed")
         batch = parse_batch(name, text.encode(errors="replace"))
         seed = seed if isinstance(seed, int) else draw_seed()
-        return plan_batch(self._studio, Entries(name, batch, settings, seed), requester)
+        return plan_batch(self._studio, BatchInput(name, batch, settings, seed), requester)
 
     def _settings(self) -> tuple[Data, Requester]:
-        """Return the page's settings as a request's plain data, with the seed that the plan drew, and who asks."""
+        """Return the page's settings as a request's plain data, with the seed that the plan drew, and the requester."""
         if self._studio.borrows_gpu:
             raise ForbiddenError(WORDS["many_no_gpu"])
         values = self._order.get("settings")
@@ -167,16 +162,16 @@ class _Orders:
         model = str(values.get("model") or self._studio.default_model)
         return settings, Requester(self._owner, model, self._language)
 
-    def _planned(self, many: Many) -> Data:
+    def _planned(self, many: PlannedGroup) -> Data:
         words = many.cost.words.to(self._language)
         return {
             "told": say("many_pictures", self._language, count=len(many.items), words=words),
-            "notes": [self._studio.told(note).to(self._language) for note in many.notes],
+            "notes": [self._studio.redacted(note).to(self._language) for note in many.notes],
             "seed": str(many.items[0].plan.request.seed),
             "rows": [_row(item) for item in many.items] if many.kind == "batch" else [],
         }
 
-    def _begun(self, many: Many) -> Data:
+    def _begun(self, many: PlannedGroup) -> Data:
         start(self._studio, many, self._settings()[1])
         return groups_data(self._studio, self._owner)
 
@@ -220,13 +215,8 @@ def _row(item: BatchItem) -> list[str]:
     return [str(item.index), f"{item.name}.png", f"{last.width}×{last.height}", str(request.seed), request.full_prompt]
 
 
-def _sentence(studio: Studio, error: StudioError, language: Language) -> str:
-    """Return an error's message with the page's titles of axes and settings."""
-    text = _titled(error) if isinstance(error, RequestError) else error.text
-    return studio.told(text).to(language)
-
-
 def _titled(error: RequestError) -> Text:
+    """Return an error's message with the page's titles of axes and settings."""
     if error.field == "FILE":
         return error.reason
     if error.field not in _AXES:

@@ -13,16 +13,15 @@ from zimage_app.domain.errors import FetchError, StudioError
 from zimage_app.domain.fetching import shown_size
 from zimage_app.domain.text import Language, Text
 from zimage_app.service.library.models import SOURCES, FetchView, ModelView
-from zimage_app.service.rules.permissions import require_home
+from zimage_app.service.rules.permissions import refuse_if_shared
 from zimage_app.service.studio import Studio
+from zimage_app.ui.http import Data
 from zimage_app.ui.words.i18n import say
 
 log = logging.getLogger(__name__)
 
-Data = dict[str, Any]
-
 _ADVERTISED = "z-image-turbo"
-"""The model that is offered where none is suggested for this machine's GPU."""
+"""The model offered for download if none is recommended for this machine's GPU."""
 _DEMO = "demo"
 _PARTS = {
     "transformer": Text("transformer", "扩散模型"),
@@ -41,7 +40,7 @@ def models(studio: Studio, order: Data, language: Language) -> Data:
     try:
         extra = _do(studio, order, language)
     except StudioError as error:
-        extra = {"notice": studio.told(_error_text(error)).to(language)}
+        extra = {"notice": studio.redacted(_error_text(error)).to(language)}
     except Exception:
         log.exception("the model panel failed")
         extra = {"notice": say("internal", language)}
@@ -51,7 +50,7 @@ def models(studio: Studio, order: Data, language: Language) -> Data:
 def _do(studio: Studio, order: Mapping[str, Any], language: Language) -> Data:
     action, name, source = (str(order.get(key, "")) for key in ("do", "name", "source"))
     if action != "view":
-        require_home("models", shared=studio.shared)
+        refuse_if_shared("models", shared=studio.shared)
     source = source if source in SOURCES else SOURCES[0]
     match action:
         case "offer":
@@ -107,7 +106,7 @@ def panel_data(studio: Studio, language: Language) -> Data:
 
 
 def _row(view: ModelView, language: Language, about: tuple[Text, ...], *, suits: bool, shared: bool) -> Data:
-    if about and not shared:  # it names the device
+    if about and not shared:  # the message names the device
         text = say("model_in_memory", language, where=about[0].to(language))
     elif view.state == "fetch":
         missing = ", ".join(_PARTS[part].to(language) for part in view.missing)
@@ -124,7 +123,7 @@ def _row(view: ModelView, language: Language, about: tuple[Text, ...], *, suits:
         "state": view.state,
         "loaded": bool(about),
         "text": text,
-        # They name files and devices of this machine.
+        # The messages name files and devices of this machine.
         "details": [] if shared else [detail.to(language) for detail in details],
     }
 
@@ -132,7 +131,7 @@ def _row(view: ModelView, language: Language, about: tuple[Text, ...], *, suits:
 def _progress(studio: Studio, fetch: FetchView, titles: Mapping[str, str], language: Language) -> Data:
     progress = fetch.progress
     if fetch.error is not None:
-        text = studio.told(_error_text(fetch.error)).to(language)
+        text = studio.redacted(_error_text(fetch.error)).to(language)
     elif fetch.state == "fetching" and progress is not None:
         text = progress.text.to(language)
     else:

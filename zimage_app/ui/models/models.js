@@ -16,25 +16,23 @@ let asking = null; // {name, source, text}: the download that the user is asked 
 let devices = []; // devices to choose from; loaded when the panel is first opened
 let device = "";
 let timer = 0;
-let newest = 0;
+const begin = page.makeSequence();
 
 const button = (key, act, className = "") => makeButton(className, page.words[key], "", act);
 
 async function order(action, values = {}) {
   clearTimeout(timer);
-  newest += 1;
-  const turn = newest;
+  const isNewest = begin();
   const answer = await server.models({ do: action, language: page.language, ...values }); // undefined after a failure
-  if (answer?.error) page.tell(answer.error);
+  if (answer?.error) page.toast(answer.error);
   if (answer?.devices) takeDevices(answer);
-  // Answers may arrive out of order.
-  if (turn !== newest) return;
-  if (!answer || answer.error) return lookSoon();
+  if (!isNewest()) return;
+  if (!answer || answer.error) return pollSoon();
   show(answer);
   if (action === "view" && lacksDevices()) order("devices"); // the panel was opened before this first answer
 }
 
-function lookSoon() {
+function pollSoon() {
   if (shown.progress?.running) timer = setTimeout(() => order("view"), pollMs);
 }
 
@@ -54,7 +52,7 @@ function show(answer) {
   const ready = JSON.stringify(answer.models.filter((model) => model.state === "ready").map((model) => model.name));
   if (ready !== chosen) trigger("arrived");
   chosen = ready;
-  lookSoon();
+  pollSoon();
 }
 
 function ask(name, source) {
@@ -162,7 +160,7 @@ document.addEventListener("studio:settings", ({ detail }) => {
 document.addEventListener("studio:model", ({ detail }) => {
   if (detail === settled) return;
   settled = detail;
-  page.inTurn(() => trigger("choose", { model: detail }));
+  page.queueChange(() => trigger("choose", { model: detail }));
 });
 draw();
 order("view");

@@ -14,11 +14,10 @@ from zimage_app.domain.request import MAX_PROMPT, parse_request
 from zimage_app.domain.settings.guidance import Nag
 from zimage_app.domain.text import Language, Text
 from zimage_app.service.library.negatives.library import MINE
-from zimage_app.service.rules.permissions import require_home
+from zimage_app.service.rules.permissions import refuse_if_shared
 from zimage_app.service.studio import Studio
 from zimage_app.ui.fields.values import Values, page_stages, request_data
-
-Data = dict[str, Any]
+from zimage_app.ui.http import Data
 
 _TOO_LONG = Text(
     f"A negative prompt may have at most {MAX_PROMPT} characters.", f"反向提示词最多 {MAX_PROMPT} 个字符。"
@@ -47,7 +46,7 @@ def negatives(studio: Studio, order: Data, language: Language) -> Data:
                 _change(studio, str(action), entry, str(order.get("meaning") or ""))
         return library_data(studio, language)
     except RequestError as error:
-        return {"error": studio.told(error.reason).to(language)}
+        return {"error": studio.redacted(error.reason).to(language)}
 
 
 def library_data(studio: Studio, language: Language) -> Data:
@@ -98,7 +97,7 @@ def _nag_need_data(found: NagNeed) -> Data:
 
 
 def _change(studio: Studio, action: str, entry: str, meaning: str) -> None:
-    require_home("negatives", shared=studio.shared)
+    refuse_if_shared("negatives", shared=studio.shared)
     library = studio.negatives
     match action:
         case "add":
@@ -114,7 +113,7 @@ def _category_data(studio: Studio, category: NegativeCategory, language: Languag
         "name": category.name,
         "title": category.title.to(language),
         "mine": category.name == MINE,
-        "problem": studio.told(category.problem).to(language) if category.problem else "",
+        "problem": studio.redacted(category.problem).to(language) if category.problem else "",
         "entries": [_entry_data(entry, language) for entry in category.entries],
     }
 

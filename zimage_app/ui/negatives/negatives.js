@@ -3,17 +3,15 @@
 const page = window.studio;
 const { make, makeButton, say } = page;
 const root = element.querySelector(".negatives");
-const part = (name) => root.querySelector(name);
+const find = (name) => root.querySelector(name);
 const plain = (text) => text.normalize("NFKC").toLowerCase().split(/\s+/).filter(Boolean).join(" ");
-const debounceMs = 200; // milliseconds without a change, before the server is asked
 const starred = "★"; // name of the category of favourites
 
 let library = { categories: [], favourites: [], allowed: false };
 let chosen = new Set(); // phrases of the negative field
 let category = "";
 let settings = {};
-let timer = 0;
-let newest = 0;
+const begin = page.makeSequence();
 let toggles = Promise.resolve();
 
 const field = () => document.querySelector("#knob-negative textarea");
@@ -28,7 +26,7 @@ function toggle(entry) {
     for (;;) {
       const text = field().value;
       const answer = await ask({ do: "toggle", text, entry });
-      part(".answer").textContent = answer?.error || "";
+      find(".answer").textContent = answer?.error || "";
       if (!answer || answer.error) return;
       if (field().value !== text) continue;
       field().value = answer.text;
@@ -38,22 +36,20 @@ function toggle(entry) {
   });
 }
 
-async function look() {
-  newest += 1;
-  const turn = newest;
+async function fetchState() {
+  const isNewest = begin();
   const answer = await ask({ do: "state", text: settings.negative || "", settings });
-  // Answers may arrive out of order.
-  if (!answer || answer.error || turn !== newest) return;
+  if (!answer || answer.error || !isNewest()) return;
   chosen = new Set(answer.phrases.map(plain));
   const entries = library.categories.flatMap((each) => each.entries);
   const count = entries.filter((entry) => chosen.has(plain(entry.text))).length;
   const counts = [count ? say("negatives_chosen", { count }) : "", answer.tokens ? say("negatives_tokens", { tokens: answer.tokens }) : ""];
-  part(".count").textContent = counts.filter(Boolean).join(" · ");
-  part(".guide").hidden = !answer.guide;
+  find(".count").textContent = counts.filter(Boolean).join(" · ");
+  find(".guide").hidden = !answer.guide;
   if (answer.guide) {
     const { stages, percent } = answer.guide;
     const words = { stages: stages.join(say("negatives_joint")), percent };
-    part(".guide button").textContent = say(stages.length > 1 ? "negatives_guide_many" : "negatives_guide", words);
+    find(".guide button").textContent = say(stages.length > 1 ? "negatives_guide_many" : "negatives_guide", words);
   }
   drawPressed();
 }
@@ -62,13 +58,13 @@ async function look() {
 
 async function change(order) {
   const answer = await ask(order);
-  part(".answer").textContent = answer ? answer.error || "" : say("negatives_unreachable");
+  find(".answer").textContent = answer ? answer.error || "" : say("negatives_unreachable");
   if (!answer || answer.error) return false;
   library = answer;
   const focused = root.contains(document.activeElement) && document.activeElement.dataset?.key;
   draw();
   if (focused) root.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
-  look();
+  fetchState();
   return true;
 }
 
@@ -80,7 +76,7 @@ function byHits(entries) {
 }
 
 function shown() {
-  const words = plain(part("input[type=search]").value).split(" ").filter(Boolean);
+  const words = plain(find("input[type=search]").value).split(" ").filter(Boolean);
   const all = library.categories.flatMap((each) => each.entries.map((entry) => ({ ...entry, of: each })));
   if (words.length) return byHits(all.filter((entry) => words.every((word) => plain(entry.search).includes(word))));
   if (category !== starred) return all.filter((entry) => entry.of.name === category);
@@ -90,7 +86,7 @@ function shown() {
 function makeCategory(name, title) {
   const button = makeButton("", title, "", () => {
     category = name;
-    part("input[type=search]").value = "";
+    find("input[type=search]").value = "";
     draw();
     root.querySelector(`[data-key="${CSS.escape(`category ${name}`)}"]`).focus();
   });
@@ -107,7 +103,7 @@ function makeChip(entry) {
   put.dataset.key = `put ${entry.text}`;
   if (page.language === "en" && entry.meaning) put.append(make("span", "other", entry.text));
   put.title = [names[1], entry.when].filter((text) => text && text !== names[0]).join("\n");
-  const tell = () => (part(".about").textContent = [names.join("  "), entry.when].filter(Boolean).join(" · "));
+  const tell = () => (find(".about").textContent = [names.join("  "), entry.when].filter(Boolean).join(" · "));
   chip.onpointerenter = tell;
   put.onfocus = tell;
   const favourite = library.favourites.includes(entry.text);
@@ -124,18 +120,18 @@ function makeChip(entry) {
 }
 
 function draw() {
-  const searching = Boolean(part("input[type=search]").value.trim());
+  const searching = Boolean(find("input[type=search]").value.trim());
   const filled = library.categories.filter((each) => each.entries.length);
   if (category !== starred && !filled.some((each) => each.name === category)) category = filled[0]?.name || starred;
   const categories = [makeCategory(starred, `★ ${say("negatives_favourites")}`), ...filled.map((each) => makeCategory(each.name, each.title))];
-  part(".categories").replaceChildren(...categories);
-  part(".categories").classList.toggle("aside", searching);
+  find(".categories").replaceChildren(...categories);
+  find(".categories").classList.toggle("aside", searching);
   const entries = shown();
-  part(".entries").replaceChildren(...entries.map(makeChip));
-  if (!entries.length) part(".entries").append(make("span", "none", say(searching ? "negatives_no_match" : "negatives_no_favourites")));
-  part(".about").textContent = "";
-  part(".problems").replaceChildren(...library.categories.filter((each) => each.problem).map((each) => make("li", "", each.problem)));
-  part(".own").hidden = !library.allowed;
+  find(".entries").replaceChildren(...entries.map(makeChip));
+  if (!entries.length) find(".entries").append(make("span", "none", say(searching ? "negatives_no_match" : "negatives_no_favourites")));
+  find(".about").textContent = "";
+  find(".problems").replaceChildren(...library.categories.filter((each) => each.problem).map((each) => make("li", "", each.problem)));
+  find(".own").hidden = !library.allowed;
   drawPressed();
 }
 
@@ -147,36 +143,36 @@ function drawPressed() {
 
 // Setting up
 
-part(".name").textContent = say("negatives_summary");
-part(".categories").setAttribute("aria-label", say("negatives"));
-part(".entries").setAttribute("aria-label", say("negatives"));
-part(".refresh").textContent = say("negatives_refresh");
-part(".refresh").onclick = () => change({ do: "refresh" });
-part(".guide button").onclick = () => trigger("enable_nag");
-part(".own button").textContent = say("negatives_add");
+find(".name").textContent = say("negatives_summary");
+find(".categories").setAttribute("aria-label", say("negatives"));
+find(".entries").setAttribute("aria-label", say("negatives"));
+find(".refresh").textContent = say("negatives_refresh");
+find(".refresh").onclick = () => change({ do: "refresh" });
+find(".guide button").onclick = () => trigger("enable_nag");
+find(".own button").textContent = say("negatives_add");
 const inputs = { "input[type=search]": "negatives_search", ".own .text": "negatives_new", ".own .meaning": "negatives_new_meaning" };
 for (const [name, key] of Object.entries(inputs)) {
-  part(name).placeholder = say(key);
-  part(name).setAttribute("aria-label", say(key));
+  find(name).placeholder = say(key);
+  find(name).setAttribute("aria-label", say(key));
 }
-part("input[type=search]").oninput = draw;
-part(".own").onsubmit = async (event) => {
+find("input[type=search]").oninput = draw;
+find(".own").onsubmit = async (event) => {
   event.preventDefault();
-  const [entry, meaning] = [part(".own .text").value, part(".own .meaning").value];
+  const [entry, meaning] = [find(".own .text").value, find(".own .meaning").value];
   if (!(await change({ do: "add", entry, meaning }))) return;
   category = library.categories.find((each) => each.mine).name;
-  part(".own").reset();
+  find(".own").reset();
   draw();
   toggle(entry.trim());
 };
-part("details").ontoggle = () => {
-  part(".body").hidden = !part("details").open;
-  if (part("details").open && !library.categories.length) change({ do: "library" });
+find("details").ontoggle = () => {
+  find(".body").hidden = !find("details").open;
+  if (find("details").open && !library.categories.length) change({ do: "library" });
 };
 
+const fetchStateSoon = page.debounce(fetchState, 200);
 document.addEventListener("studio:settings", (event) => {
   settings = event.detail;
-  clearTimeout(timer);
-  timer = setTimeout(look, debounceMs);
+  fetchStateSoon();
 });
 change({ do: "library" });

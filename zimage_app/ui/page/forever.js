@@ -22,13 +22,12 @@ function set(on) {
   button.setAttribute("aria-pressed", String(on));
   submitted = on && !document.querySelector("#stop").disabled; // a running job counts as the first round
   count(0);
-  if (on) timer = setInterval(look, pollMs);
+  if (on) timer = setInterval(checkQueue, pollMs);
 }
 
-async function look() {
+async function checkQueue() {
   if (!submitted || !page.restored) return;
-  const answer = await fetch("queue.json", { cache: "no-store" }).catch(() => null);
-  const queue = await answer?.json().catch(() => null);
+  const queue = await page.fetchJson("queue.json", { cache: "no-store" });
   if (queue?.jobs?.length === 0 && submitted && isOn()) again();
 }
 
@@ -54,11 +53,10 @@ if (kept) {
   button.setAttribute("aria-pressed", "true");
   submitted = true;
   count(Number(kept));
-  timer = setInterval(look, pollMs);
+  timer = setInterval(checkQueue, pollMs);
 }
 
-button.title = page.say("forever");
-button.setAttribute("aria-label", page.say("forever"));
+page.setLabel(button, page.say("forever"));
 button.onclick = () => set(!isOn());
 document.addEventListener("click", pressed, true);
 document.addEventListener("studio:submitted", () => (submitted = isOn()));

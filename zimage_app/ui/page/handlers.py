@@ -33,7 +33,7 @@ from zimage_app.service.pictures.history.pixels import compare_pixels, read_pixe
 from zimage_app.service.pictures.views import SavedPicture
 from zimage_app.service.rules.permissions import may_see
 from zimage_app.service.studio import Studio, new_group
-from zimage_app.ui.canvas.canvas import Data, idle_data, job_data, lost_data
+from zimage_app.ui.canvas.canvas import idle_data, job_data, lost_data
 from zimage_app.ui.canvas.examples import EXAMPLES
 from zimage_app.ui.drop.drop import imported_values
 from zimage_app.ui.fields.controls import element_id
@@ -52,6 +52,7 @@ from zimage_app.ui.fields.values import (
     start_value,
 )
 from zimage_app.ui.history.history import item_data
+from zimage_app.ui.http import Data
 from zimage_app.ui.negatives.negative_picker import nag_values
 from zimage_app.ui.presets.preset_bar import preset_card, preset_named, preset_values
 from zimage_app.ui.server.visitor import visitor_of
@@ -78,7 +79,7 @@ class PageComponents:
     fields: dict[str, Component]
     """Every setting and ``model``, by page name, in the order in which handlers get their values."""
     size: Component
-    """Holds how it last resized the stages: the sizes in ``base``, from which it computed those in ``sizes``."""
+    """The last resizing of the stages: ``base`` are the sizes before it, ``sizes`` those after it."""
     canvas: Component
     notice: Component
     examples: Component
@@ -86,7 +87,7 @@ class PageComponents:
     submitted_job: Component
     """Holds the id of the job that this tab submitted last."""
     repeated: Component
-    """Holds the ids of the picture that was made again last and of the job for it, or of such a job that is over."""
+    """The ids of the picture that was last made again, and of the job that does it or has done it."""
 
 
 _Inputs = ParamSpec("_Inputs")
@@ -135,7 +136,7 @@ class Handlers:
         requests = counted(parsed, count, rounds if isinstance(rounds, int) else 0)
         group = new_group() if len(requests) > 1 else ""
         ids = self._studio.submit_group(requests, model, owner, group)
-        return {self._components.submitted_job: ids[-1], self._components.notice: NO_NOTICE}
+        return self._submitted(ids[-1])
 
     @_guarded
     def make_example(self, request: gr.Request, event: gr.EventData, *inputs: Any) -> Updates:
@@ -147,21 +148,15 @@ class Handlers:
         values = self._values(inputs) | {"prompt": prompt}
         parsed = parse_request(request_data(values) | {"seed": example.seed})
         job_id = self._studio.submit(parsed, str(values["model"]), self._owner(request))
-        return self._field_updates({"prompt": prompt}) | {
-            self._components.submitted_job: job_id,
-            self._components.notice: NO_NOTICE,
-        }
+        return self._field_updates({"prompt": prompt}) | self._submitted(job_id)
 
     @_guarded
     def again(self, request: gr.Request, event: gr.EventData) -> Updates:
         """Submit a saved picture's settings again; ``compare`` later reports whether the pixels are the same."""
         record = self._picture(request, event).record
         job_id = self._studio.submit(record.request, record.model, self._owner(request))
-        return {
-            self._components.submitted_job: job_id,
-            self._components.repeated: {"picture": str(getattr(event, "id", "")), "job": job_id},
-            self._components.notice: NO_NOTICE,
-        }
+        repeated = {"picture": str(getattr(event, "id", "")), "job": job_id}
+        return self._submitted(job_id) | {self._components.repeated: repeated}
 
     @_guarded
     def another(self, request: gr.Request, event: gr.EventData) -> Updates:
@@ -169,7 +164,7 @@ class Handlers:
         before, model = self._source(request, event)
         given = {name: value for name in Another.model_fields if (value := getattr(event, name, None)) is not None}
         job_id = self._studio.submit(another(before, parse_as(Another, given)), model, self._owner(request))
-        return {self._components.submitted_job: job_id, self._components.notice: NO_NOTICE}
+        return self._submitted(job_id)
 
     @_guarded
     def start_from(self, request: gr.Request, event: gr.EventData) -> Updates:
@@ -177,7 +172,7 @@ class Handlers:
         owner, language = self._owner(request), self._language(request)
         before = self._picture(request, event)
         stage = getattr(event, "stage", 1)
-        start = parse_as(StartPicture, {"picture": self._studio.kept_input(before, owner).sha256, "stage": stage})
+        start = parse_as(StartPicture, {"picture": self._studio.store_as_input(before, owner).sha256, "stage": stage})
         said = _notice("info", say("started_from", language, stage=start.stage))
         return self._field_updates({"start": start_value(start)}) | {self._components.notice: said}
 
@@ -190,10 +185,7 @@ class Handlers:
         model = before.record.model
         enlarging = self._studio.upscaled(before, upscaling, model, owner)
         job_id = self._studio.submit(enlarging, model, owner)
-        return {
-            self._components.submitted_job: job_id,
-            self._components.notice: _notice("info", resized_by(enlarging).to(language)),
-        }
+        return self._submitted(job_id, _notice("info", resized_by(enlarging).to(language)))
 
     @_guarded
     def compare(self, request: gr.Request, event: gr.EventData) -> Updates:
@@ -381,15 +373,15 @@ class Handlers:
         recommended = stages_values(card.stages)
         values = recommended | {key: saved[key] for key in self._components.fields if key in saved and key != "model"}
         try:
-            # Half-typed values stay as they are: Generate names them. Settings saved by an older version lack newer
+            # Half-typed values stay as they are: Generate reports them. Settings saved by an older version lack newer
             # fields; these get their defaults.
             values["stages"] = [stage_values(Stage()) | stage for stage in page_stages(values)]
         except RequestError as error:
             values |= recommended
-            sentences.append(say("stages_reset", language, reason=self._studio.told(error.text).to(language)))
-        values["loras"], wrong = _sound_loras(values.get("loras") or [])
+            sentences.append(say("stages_reset", language, reason=self._studio.redacted(error.text).to(language)))
+        values["loras"], wrong = _valid_loras(values.get("loras") or [])
         if wrong is not None:
-            sentences.append(say("loras_left_out", language, reason=self._studio.told(wrong.text).to(language)))
+            sentences.append(say("loras_left_out", language, reason=self._studio.redacted(wrong.text).to(language)))
         updates = self._field_updates(values) | self._card_updates(card, language)
         return updates | {self._components.notice: _notice("info", " ".join(sentences)) if sentences else NO_NOTICE}
 
@@ -432,6 +424,9 @@ class Handlers:
         if seen is None:
             yield {self._components.canvas: {"job": lost_data(language), "strip": strip}}
 
+    def _submitted(self, job_id: str, notice: Data = NO_NOTICE) -> Updates:
+        return {self._components.submitted_job: job_id, self._components.notice: notice}
+
     def _field_updates(self, values: Values) -> Updates:
         """Return the updates that fill the values into their fields."""
         return {self._components.fields[name]: gr.update(value=value) for name, value in values.items()}
@@ -458,11 +453,11 @@ class Handlers:
         """Yield a sentence for each LoRA of a picture whose file is missing or has changed since."""
         for use in request.loras:
             try:
-                warning = self._studio.loras.settled(use)[1] if use.strength else None
+                warning = self._studio.loras.resolve_use(use)[1] if use.strength else None
             except LoraError as error:
                 warning = error.text
             if warning is not None:
-                yield self._studio.told(warning).to(language)
+                yield self._studio.redacted(warning).to(language)
 
     def _card_updates(self, card: ModelCard, language: Language) -> Updates:
         about = self._word(card, "description", language)
@@ -473,7 +468,7 @@ class Handlers:
         }
 
     def _card(self, name: object, otherwise: str) -> ModelCard:
-        """Return the card of a usable model, or that of the model ``otherwise`` where it isn't usable here."""
+        """Return the card of a model, or of the model ``otherwise`` if the first can't be used here."""
         return next((card for card in self._studio.cards() if card.name == name), None) or self._studio.card(otherwise)
 
     def _choices(self, language: Language) -> list[tuple[Any, str]]:
@@ -513,7 +508,7 @@ class Handlers:
             yield self._internal(language)
 
     def _refusal(self, error: StudioError, language: Language) -> Updates:
-        sentence = self._studio.told(error.text).to(language)
+        sentence = self._studio.redacted(error.text).to(language)
         name = knob_path(error.field) if isinstance(error, RequestError) else ""
         if isinstance(error, RequestError) and name:
             title = say(_TITLES[name], language) if name in _TITLES else field_title(name).to(language)
@@ -524,7 +519,7 @@ class Handlers:
         return {self._components.notice: _notice("error", say("internal", language))}
 
 
-def _sound_loras(given: object) -> tuple[list[Any], RequestError | None]:
+def _valid_loras(given: object) -> tuple[list[Any], RequestError | None]:
     """Return the entries of a remembered LoRA list that are valid, and the error of the first that isn't."""
     kept: list[Any] = []
     wrong: RequestError | None = None
@@ -555,5 +550,5 @@ _signs = itertools.count()
 
 
 def _notice(kind: str, text: str) -> Data:
-    """Return a notice. An error gets a sign of its own: Gradio doesn't report a value that stays the same."""
+    """Return a notice. Each error gets a unique mark, because Gradio doesn't send a value that stays the same."""
     return {"kind": kind, "text": text} | ({"sign": next(_signs)} if kind == "error" else {})

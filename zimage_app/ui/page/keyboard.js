@@ -1,7 +1,7 @@
 // Keyboard shortcuts of the whole page (generate, stop, list of shortcuts) and skip links. The script is in the page's
 // head, so it looks elements up only when a key is pressed.
 (() => {
-  const { composing, make, makeButton, say } = window.studio;
+  const { composing, make, makeDialog, openDialog, say } = window.studio;
   const button = (id) => document.getElementById(id);
   const writing = (node) => node.closest?.("input:not([type=checkbox], [type=range], [type=radio]), textarea, select, [contenteditable]");
 
@@ -54,27 +54,13 @@
 
   function showSheet(event) {
     event?.preventDefault();
-    const sheet = make("dialog", "studio-keys");
-    const heading = make("h2", "", say("keys"));
-    heading.id = "studio-keys-heading";
-    sheet.setAttribute("aria-labelledby", heading.id);
-    const close = makeButton("close", "✕", say("keys_close"), () => sheet.close());
-    const head = make("header");
-    head.append(heading, close);
-    sheet.append(head);
+    const sheet = makeDialog("studio-keys", say("keys"), "✕", say("keys_close"));
     for (const [title, lines] of groups) {
       const list = make("dl");
       list.append(...lines.flatMap(makeLine));
       sheet.append(make("h3", "", say(title)), list);
     }
-    const before = document.activeElement;
-    sheet.onclick = (click) => click.target === sheet && sheet.close();
-    sheet.onclose = () => {
-      sheet.remove();
-      before?.focus?.();
-    };
-    document.body.append(sheet);
-    sheet.showModal();
+    openDialog(sheet);
   }
 
   window.studio.showKeys = showSheet;

@@ -5,7 +5,7 @@ const notice = element.querySelector(".notice");
 const sentence = notice.querySelector("span");
 const undo = notice.querySelector(".undo");
 
-function unpaint() {
+function clearHighlights() {
   for (const node of document.querySelectorAll(".studio-wrong")) {
     node.classList.remove("studio-wrong");
     for (const input of node.querySelectorAll("[aria-invalid]")) input.removeAttribute("aria-invalid");
@@ -22,7 +22,7 @@ function reveal(id) {
   if (node?.closest("#rest")) document.dispatchEvent(new CustomEvent("studio:unfold"));
 }
 
-function paint(id) {
+function highlight(id) {
   reveal(id);
   const node = document.getElementById(id);
   if (!node) return;
@@ -40,8 +40,8 @@ function draw() {
   undo.textContent = values ? say("undo") : "";
   undo.onclick = () => trigger("undo", { values });
   if (kind === "error") document.dispatchEvent(new CustomEvent("studio:refused"));
-  unpaint();
-  if (field) paint(field);
+  clearHighlights();
+  if (field) highlight(field);
 }
 
 watch("value", draw);

@@ -18,6 +18,7 @@ from zimage_app.service.studio import Studio
 from zimage_app.ui.asset import asset
 from zimage_app.ui.fields.controls import bounds, element_id, stage_form
 from zimage_app.ui.fields.values import COUNT, SIZE, stages_values
+from zimage_app.ui.http import Data
 from zimage_app.ui.loras.lora_picker import limits, save_note
 from zimage_app.ui.models.model_panel import models
 from zimage_app.ui.negatives.negative_picker import negatives
@@ -26,7 +27,7 @@ from zimage_app.ui.presets.preset_bar import presets
 from zimage_app.ui.prompt.hints import hints
 from zimage_app.ui.prompt.prompt_tools import prompt
 from zimage_app.ui.server.api import add_public_functions
-from zimage_app.ui.server.script_functions import Data, script_function
+from zimage_app.ui.server.script_functions import script_function
 from zimage_app.ui.start.start_picture import mask_bounds
 from zimage_app.ui.words.i18n import card_key, knob_key
 from zimage_app.web.language import LanguageChoice
@@ -35,8 +36,8 @@ TITLE = "Z-Image Progressive Studio"
 """Until the page's script adds its subtitle in the reader's language."""
 _STORAGE_KEY = "zimage-studio-settings"
 """Name and secret in the browser's storage. Gradio's defaults are random per start, so saved settings would be lost."""
-_MOST_TYPED = 20_000
-"""Characters that a text field takes: more than any limit, so that whatever is cut is still refused in a sentence."""
+_MAX_TYPED = 20_000
+"""Maximum characters of a text field: above every field's limit, so that cut text is still refused."""
 _UPLOADS = (600, 3600)
 """Interval of Gradio's clean-up of temporary files, and the age at which it deletes them, in seconds."""
 _SUBMITTED_JOB = "(submitted) => [submitted || sessionStorage.getItem('studio-asked') || '']"
@@ -45,10 +46,10 @@ _SHOWN_JOB = "() => [document.querySelector('.canvas').dataset.job || '']"
 """JavaScript for the id of the job on the canvas."""
 _KEPT_SETTINGS = "(saved) => [window.studio.keptSettings() ?? saved]"
 _MODEL_INPUT = "(model) => document.dispatchEvent(new CustomEvent('studio:model', { detail: model })) && []"
-_TAKE_TURN = "(...values) => window.studio.takeTurn(false, values)"
-_TAKE_CHANGE_TURN = "(...values) => window.studio.takeTurn(true, values)"
-_TAKE_PRESS = "(...values) => window.studio.takePress(false, values)"
-_TAKE_CHANGE_PRESS = "(...values) => window.studio.takePress(true, values)"
+_WAIT_TURN = "(...values) => window.studio.waitForTurn(false, values)"
+_WAIT_CHANGE_TURN = "(...values) => window.studio.waitForTurn(true, values)"
+_WAIT_PRESS = "(...values) => window.studio.waitForGenerateTurn(false, values)"
+_WAIT_CHANGE_PRESS = "(...values) => window.studio.waitForGenerateTurn(true, values)"
 _END_TURN = "() => window.studio.endTurn()"
 _PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
@@ -79,7 +80,7 @@ def build_page(studio: Studio, words: gr.I18n, default_language: LanguageChoice)
         components = builder.components(canvas)
         add_public_functions(
             studio, default_language
-        )  # before the handlers, for which Gradio would take the same names
+        )  # before the handlers, because Gradio would give those the same names
         handlers = Handlers(studio, components, words, default_language)
         _wire(page, builder, components, handlers)
         _wire_pictures(pictures, components, handlers)
@@ -184,7 +185,7 @@ class _Controls:
         )
 
     def _text(self, field: str, **options: Any) -> None:
-        self.fields[field] = gr.Textbox(**self._named(field), max_length=_MOST_TYPED, **options)
+        self.fields[field] = gr.Textbox(**self._named(field), max_length=_MAX_TYPED, **options)
 
     def _model(self, cards: Iterable[ModelCard]) -> None:
         choices = [(self._words(card_key(card, "title")), card.name) for card in cards]
@@ -218,7 +219,7 @@ class _Controls:
         self.fixed_seeds = _custom_component("fixed_seeds")
 
     def _rest(self) -> None:
-        """Add what is seldom changed: stages, variation of the seed, whether stage pictures are kept."""
+        """Add the controls that are seldom used: stages, variation of the seed, saving of stage pictures."""
         stages = stages_values(self._card.stages)["stages"]
         self.fields["stages"] = _custom_component("stages", stages, elem_id=element_id("stages"), form=stage_form())
         with gr.Row(elem_id="variation"):
@@ -248,7 +249,7 @@ def _wire(page: gr.Blocks, controls: _Controls, components: PageComponents, hand
     prompt, model, seed = (components.fields[name] for name in ("prompt", "model", "seed"))
     starts = partial(gr.on, [controls.generate.click, _event(prompt, "submit")])
     queued = [components.submitted_job, components.notice]
-    _queues(starts, handlers.generate, [controls.rounds, *fields], queued, _TAKE_PRESS, preprocess=False)
+    _queues(starts, handlers.generate, [controls.rounds, *fields], queued, _WAIT_PRESS, preprocess=False)
     # One handler per tab shows the jobs; triggers during its run start it once more after it has ended.
     watched = [components.notice, components.canvas, components.stop]
     shows = [page.load, _event(components.submitted_job, "submit")]
@@ -297,7 +298,7 @@ def _wire_pictures(pictures: gr.HTML, components: PageComponents, handlers: Hand
         handlers.make_example,
         fields,
         [components.fields["prompt"], *queued],
-        _TAKE_CHANGE_PRESS,
+        _WAIT_CHANGE_PRESS,
         preprocess=False,
     )
     repeated = [components.repeated, components.notice]
@@ -310,7 +311,7 @@ def _queues(
     handler: Callable[..., Any],
     inputs: list[Any],
     outputs: list[Any],
-    js: str = _TAKE_TURN,
+    js: str = _WAIT_TURN,
     **more: Any,
 ) -> None:
     """Connect a handler that submits pictures; clicks reach it one at a time, in their order."""
@@ -321,9 +322,9 @@ def _queues(
 def _changes(
     event: Callable[..., Any], handler: Callable[..., Any], inputs: Any, outputs: list[Any], waited: bool = False
 ) -> None:
-    """Connect a handler that changes fields; ``waited``: a script has waited its turn already (``studio.inTurn``)."""
+    """Connect a handler that changes fields; ``waited``: its script has waited its turn (``studio.queueChange``)."""
     plain: dict[str, Any] = _PRIVATE | {"queue": False, "trigger_mode": "multiple"}
-    js = None if waited else _TAKE_CHANGE_TURN
+    js = None if waited else _WAIT_CHANGE_TURN
     _ends_turn(event(handler, inputs, outputs, preprocess=False, js=js, **plain))
 
 
@@ -348,7 +349,7 @@ def _persist_settings(page: gr.Blocks, components: PageComponents, handlers: Han
     begin = f"(...values) => {{ {tell} window.studio.restored = true; return []; }}"
     filled = [*fields, components.examples, components.notice]
     restored = page.load(handlers.restore, saved, filled, js=_KEPT_SETTINGS, **plain)
-    # Also where settings couldn't be restored, or none would be saved from then on.
+    # Also after a failed restore; otherwise nothing would be saved from then on.
     for end in (restored.success, restored.failure):
         end(None, fields, None, js=begin, **plain)
     changes = [_event(field, "change") for field in fields]

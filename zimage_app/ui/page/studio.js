@@ -10,16 +10,78 @@ window.studio.make = (tag, className, text) => {
 window.studio.makeButton = (className, text, label, act) => {
   const button = window.studio.make("button", className, text);
   button.type = "button";
-  if (label) button.title = label;
-  if (label) button.setAttribute("aria-label", label);
+  if (label) window.studio.setLabel(button, label);
   button.onclick = act;
   return button;
 };
 
-// Redraws what root holds, once nothing in it is pressed: where a button is replaced before its release, its click is
-// lost.
+window.studio.setLabel = (node, label) => {
+  node.title = label;
+  node.setAttribute("aria-label", label);
+};
+
+window.studio.makeTableRow = (tag, texts) => {
+  const row = window.studio.make("tr");
+  row.append(...texts.map((text) => window.studio.make(tag, "", text)));
+  return row;
+};
+
+// A dialog with a heading and a button that closes it; a click beside it closes it as well.
+window.studio.makeDialog = (className, title, closeText, closeLabel) => {
+  const { make, makeButton } = window.studio;
+  const [dialog, head, heading] = [make("dialog", className), make("header"), make("h2", "", title)];
+  heading.id = `${className}-heading`;
+  dialog.setAttribute("aria-labelledby", heading.id);
+  head.append(heading, makeButton("close", closeText, closeLabel, () => dialog.close()));
+  dialog.append(head);
+  dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
+  return dialog;
+};
+
+// Opens a dialog. When it closes, it is removed, and the focus returns to where it was.
+window.studio.openDialog = (dialog) => {
+  const before = document.activeElement;
+  dialog.addEventListener("close", () => {
+    dialog.remove();
+    before?.focus?.();
+  });
+  document.body.append(dialog);
+  dialog.showModal();
+};
+
+// The parsed JSON of a response; null where the server can't be reached or the response isn't JSON.
+window.studio.fetchJson = async (address, options) => {
+  const answer = await fetch(address, options).catch(() => null);
+  return answer ? answer.json().catch(() => null) : null;
+};
+
+window.studio.postJson = (address, data) =>
+  window.studio.fetchJson(address, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(data) });
+
+// For requests whose answers may arrive out of order: begin() starts one, and returns a function that says whether it is
+// still the newest.
+window.studio.makeSequence = () => {
+  let newest = 0;
+  return function begin() {
+    newest += 1;
+    const number = newest;
+    return () => number === newest;
+  };
+};
+
+// Returns a function that calls act once it has not been called again for some milliseconds.
+window.studio.debounce = (act, milliseconds) => {
+  let timer = 0;
+  return () => {
+    clearTimeout(timer);
+    timer = setTimeout(act, milliseconds);
+  };
+};
+
+// Redraws the contents of root once nothing in it is pressed: a button that is replaced before its release gets no
+// click.
 const redraws = new WeakMap(); // root: timer
-const releaseMs = 50; // milliseconds between two looks
+const releaseMs = 50; // milliseconds between two checks
 
 window.studio.whenReleased = (root, draw) => {
   clearTimeout(redraws.get(root));
@@ -29,16 +91,16 @@ window.studio.whenReleased = (root, draw) => {
 
 window.studio.say = (key, values = {}) => window.studio.words[key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
 
-// The settings of this tab, which come back after a reload, also where another tab has saved its own meanwhile. Settings
-// that are longer than the server takes (web/json_bodies.py) couldn't be restored, so they are not saved.
+// This tab's settings, which are restored after a reload even if another tab has saved its own since. Settings longer
+// than the server accepts (web/json_bodies.py) couldn't be restored, so they are not saved.
 const SETTINGS = "studio-settings"; // sessionStorage
-const MOST_SAVED = 256 * 2 ** 10; // bytes
+const MAX_SAVED_BYTES = 256 * 2 ** 10; // bytes
 
 window.studio.keptSettings = () => JSON.parse(sessionStorage.getItem(SETTINGS));
 
 window.studio.keepSettings = (before, settings) => {
   const text = JSON.stringify(settings);
-  if (!window.studio.restored || new Blob([text]).size > MOST_SAVED) return before;
+  if (!window.studio.restored || new Blob([text]).size > MAX_SAVED_BYTES) return before;
   sessionStorage.setItem(SETTINGS, text);
   return settings;
 };
@@ -72,7 +134,7 @@ window.studio.copy = async (text, button) => {
   setTimeout(() => (button.textContent = button.dataset.says), 1500);
 };
 
-// The sentence of a failed answer, or of one that didn't come: JSON with "error" (Gradio's own: "detail"), or a text.
+// The error message of a failed response: of JSON with "error" (Gradio: "detail"), or plain text; one for no response.
 window.studio.reason = async (answer) => {
   const text = (await answer?.text().catch(() => "")) || window.studio.say("history_unreachable");
   try {
@@ -83,9 +145,9 @@ window.studio.reason = async (answer) => {
   }
 };
 
-// Handles what the server refuses before any handler runs (web/refusal.py). A login ends with the app, so the page is
-// loaded anew, which asks for it. Refused calls of handlers are shown here, because Gradio only logs them; the sentence
-// of a refused script function becomes its answer, which Gradio would drop.
+// Handles requests that the server refuses before any handler runs (web/refusal.py). A login ends with the app; then the
+// page is reloaded, which shows the login. Refused calls of handlers are shown here, because Gradio only logs them. The
+// message of a refused script function becomes its result, because Gradio would drop it.
 const send = window.fetch;
 window.fetch = async (...call) => {
   const answer = await send(...call);
@@ -95,22 +157,22 @@ window.fetch = async (...call) => {
   const way = /\/gradio_api\/(run|component_server)\//.exec(answer.url)?.[1];
   if (!way || !error) return answer;
   if (way === "component_server") return new Response(JSON.stringify({ error }));
-  window.studio.tell(error);
+  window.studio.toast(error);
   return answer;
 };
 
-// Keeps what submits pictures or changes fields in order: the browser uses several connections, on which a later request
-// may overtake an earlier one. Each request is sent after the answer to the one before it. Gradio doesn't report every
-// failed request, so the wait ends after turnPatience.
+// Sends requests that submit pictures or change fields one at a time: over several connections, a later request could
+// arrive before an earlier one. Each is sent after the response to the previous one. Gradio doesn't report every failed
+// request, so the wait ends after maxTurnMs.
 const turns = [];
-const turnPatience = 10000; // milliseconds
-let fields = []; // values of all fields, as reported last
+const maxTurnMs = 10000; // milliseconds
+let fields = []; // values of all fields, as Gradio reported them last
 let refusals = 0;
 
 document.addEventListener("studio:settings", ({ detail }) => (fields = Object.values(detail)));
 document.addEventListener("studio:refused", () => (refusals += 1));
 
-// Returns whether fields have changed meanwhile, because an earlier turn was about to change them.
+// Returns whether fields have changed during the wait, by the earlier requests.
 async function wait(changes) {
   const before = turns.at(-1);
   const changed = turns.some((turn) => turn.changes);
@@ -118,31 +180,31 @@ async function wait(changes) {
   turn.over = new Promise((end) => (turn.end = end));
   turns.push(turn);
   await before?.over;
-  turn.timer = setTimeout(window.studio.endTurn, turnPatience);
+  turn.timer = setTimeout(window.studio.endTurn, maxTurnMs);
   if (before) await new Promise((done) => setTimeout(done)); // until Gradio has reported the change to the scripts
   return changed;
 }
 
 // For handlers whose last inputs are the fields: Gradio has read their values before the wait.
-window.studio.takeTurn = async (changes, values) => {
+window.studio.waitForTurn = async (changes, values) => {
   const others = values.length - fields.length;
   return (await wait(changes)) && others >= 0 ? [...values.slice(0, others), ...fields] : values;
 };
 
-// For handlers that make a picture of the fields. On studio:press scripts commit what is only typed so far. When a change
-// that the press waited for is refused, the picture isn't made: Gradio drops a trigger whose script throws, and goes on
-// as after a failure, which ends the turn.
-window.studio.takePress = async (changes, values) => {
+// For handlers that make a picture from the fields. On studio:press scripts commit what is still being typed. If a
+// change that this waited for is refused, no picture is made: when this script throws, Gradio drops the trigger, and
+// continues as after a failure, which ends the turn.
+window.studio.waitForGenerateTurn = async (changes, values) => {
   document.dispatchEvent(new CustomEvent("studio:press"));
   const before = turns.some((turn) => turn.changes) ? refusals : Infinity;
-  const taken = await window.studio.takeTurn(changes, values);
+  const taken = await window.studio.waitForTurn(changes, values);
   if (refusals > before) throw new Error("a change before this press was refused");
   return taken;
 };
 
-// Runs what triggers a handler that changes fields, with data that depends on them. Gradio would drop a trigger while the
-// same handler works. Where nothing was to be triggered, act returns false.
-window.studio.inTurn = async (act) => {
+// Calls act, which triggers a handler that changes fields, once it is its turn; Gradio would drop a trigger while the
+// same handler is running. act returns false if it triggered nothing.
+window.studio.queueChange = async (act) => {
   await wait(true);
   if (act() === false) window.studio.endTurn();
 };

@@ -2,27 +2,20 @@
 // on to notes.js and the stages' numbers to stages.js. A click opens the stages.
 const page = window.studio;
 const line = element.querySelector(".summary");
-const debounceMs = 250; // milliseconds without a change, before the server is asked
-let timer = 0;
-let newest = 0;
+const begin = page.makeSequence();
 let now; // the page's current settings
 
 async function ask(settings) {
-  newest += 1;
-  const turn = newest;
+  const isNewest = begin();
   // Without an answer (the app was stopped, the page is being left) the line is empty.
   const answer = await server.hints({ settings, language: page.language });
-  // Answers may arrive out of order.
-  if (turn !== newest) return;
+  if (!isNewest()) return;
   line.textContent = answer?.stages?.summary || "";
   document.dispatchEvent(new CustomEvent("studio:notes", { detail: answer?.notes || {} }));
   document.dispatchEvent(new CustomEvent("studio:stages", { detail: answer && answer.stages }));
 }
 
-function askSoon() {
-  clearTimeout(timer);
-  timer = setTimeout(() => ask(now), debounceMs);
-}
+const askSoon = page.debounce(() => ask(now), 250);
 
 line.title = page.say("summary_open");
 line.onclick = () => {

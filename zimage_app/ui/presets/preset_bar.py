@@ -21,13 +21,12 @@ from zimage_app.domain.preset import (
 )
 from zimage_app.domain.request import GenerationRequest, parse_request
 from zimage_app.domain.text import Language, Text
-from zimage_app.service.rules.permissions import require_home
+from zimage_app.service.rules.permissions import refuse_if_shared
 from zimage_app.service.studio import Studio
 from zimage_app.ui.fields.stage_edits import resized
 from zimage_app.ui.fields.values import Values, request_data, request_values, stages_values
+from zimage_app.ui.http import Data
 from zimage_app.ui.words.i18n import WORDS
-
-Data = dict[str, Any]
 
 
 def presets(studio: Studio, order: Data, language: Language) -> Data:
@@ -46,7 +45,7 @@ def presets(studio: Studio, order: Data, language: Language) -> Data:
         listed = [_preset_data(studio, preset, language) for preset in every]
         return {"presets": listed, "allowed": not studio.shared, "chosen": chosen}
     except RequestError as error:
-        return {"error": studio.told(error.reason if error.field == "preset" else error.text).to(language)}
+        return {"error": studio.redacted(error.reason if error.field == "preset" else error.text).to(language)}
 
 
 def state(studio: Studio, name: str, settings: object) -> tuple[Difference, ...] | None:
@@ -123,7 +122,7 @@ _OWN = "model:"
 
 def _change(studio: Studio, order: Mapping[str, Any]) -> str:
     """Save, rename or delete a preset; return the name of the preset to select, empty after a deletion."""
-    require_home("presets", shared=studio.shared)
+    refuse_if_shared("presets", shared=studio.shared)
     name, library = str(order.get("name") or ""), studio.presets
     match order.get("do"):
         case "save":
@@ -152,7 +151,7 @@ def _preset_data(studio: Studio, preset: Preset, language: Language) -> Data:
         "title": preset.title.to(language),
         "about": preset.description.to(language),
         "group": "mine" if preset.mine else "model" if preset.name.startswith(_OWN) else "shipped",
-        "problem": studio.told(preset.problem).to(language) if preset.problem else "",
+        "problem": studio.redacted(preset.problem).to(language) if preset.problem else "",
     }
 
 

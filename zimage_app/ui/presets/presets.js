@@ -2,16 +2,14 @@
 const page = window.studio;
 const { make, say } = page;
 const root = element.querySelector(".presets");
-const part = (name) => root.querySelector(name);
-const debounceMs = 250; // milliseconds without a change, before the server is asked
+const find = (name) => root.querySelector(name);
 const remembered = "studio_preset";
 
 let presets = [];
 let allowed = false;
 let chosen = localStorage.getItem(remembered) || "";
 let settings = {};
-let timer = 0;
-let newest = 0;
+const begin = page.makeSequence();
 
 const ask = (order) => server.presets({ language: page.language, ...order }); // undefined after a failure
 const current = () => presets.find((preset) => preset.name === chosen);
@@ -26,33 +24,23 @@ function choose(name) {
 // Differences
 
 async function compare() {
-  newest += 1;
-  const turn = newest;
+  const isNewest = begin();
   const answer = current() && Object.keys(settings).length ? await ask({ do: "state", name: chosen, settings }) : null;
-  // Answers may arrive out of order.
-  if (turn === newest) drawDifferences(answer);
+  if (isNewest()) drawDifferences(answer);
 }
 
 function drawDifferences(answer) {
   const differences = answer?.differences;
-  const box = part(".differences");
+  const box = find(".differences");
   box.hidden = !differences;
-  part(".apply").disabled = !current();
+  find(".apply").disabled = !current();
   if (!differences) return;
   const count = differences.length;
   box.classList.toggle("same", !count);
   if (!count) box.open = false;
-  part("summary").textContent = count ? say("presets_differ", { count }) : say("presets_same");
-  const cells = (tag, texts) => texts.map((text) => make(tag, "", text));
-  const head = make("tr");
-  head.append(...cells("th", [say("presets_setting"), say("presets_preset"), say("presets_now")]));
-  part("thead").replaceChildren(head);
-  const rows = differences.map((each) => {
-    const row = make("tr");
-    row.append(...cells("td", [each.title, each.preset, each.given]));
-    return row;
-  });
-  part("tbody").replaceChildren(...rows);
+  find("summary").textContent = count ? say("presets_differ", { count }) : say("presets_same");
+  find("thead").replaceChildren(page.makeTableRow("th", [say("presets_setting"), say("presets_preset"), say("presets_now")]));
+  find("tbody").replaceChildren(...differences.map((each) => page.makeTableRow("td", [each.title, each.preset, each.given])));
 }
 
 // The list
@@ -71,7 +59,7 @@ function group(title, members) {
 }
 
 function draw() {
-  const select = part("select");
+  const select = find("select");
   select.replaceChildren(
     new Option(say("presets_choose"), ""),
     ...["model", "shipped", "mine"].flatMap((name) => group(say(`presets_${name}`), presets.filter((preset) => preset.group === name)))
@@ -79,76 +67,76 @@ function draw() {
   if (!current() || current().problem) chosen = "";
   select.value = chosen;
   const preset = current();
-  part(".about").hidden = !preset?.about;
-  part(".about").textContent = preset?.about || "";
-  part(".problems").replaceChildren(...presets.filter((each) => each.problem).map((each) => make("li", "", each.problem)));
-  for (const name of [".replace", ".rename", ".delete"]) part(name).hidden = preset?.group !== "mine";
-  part(".keep .row").hidden = part(".keep label").hidden = !allowed;
-  part(".delete").textContent = say("presets_delete");
-  part(".apply").disabled = !preset;
+  find(".about").hidden = !preset?.about;
+  find(".about").textContent = preset?.about || "";
+  find(".problems").replaceChildren(...presets.filter((each) => each.problem).map((each) => make("li", "", each.problem)));
+  for (const name of [".replace", ".rename", ".delete"]) find(name).hidden = preset?.group !== "mine";
+  find(".keep .row").hidden = find(".keep label").hidden = !allowed;
+  find(".delete").textContent = say("presets_delete");
+  find(".apply").disabled = !preset;
 }
 
 async function change(order, said) {
   const answer = await ask(order);
-  part(".answer").dataset.kind = answer && !answer.error ? "" : "error";
-  part(".answer").textContent = answer ? answer.error || said(answer) : say("presets_unreachable");
+  find(".answer").dataset.kind = answer && !answer.error ? "" : "error";
+  find(".answer").textContent = answer ? answer.error || said(answer) : say("presets_unreachable");
   if (!answer || answer.error) return;
   presets = answer.presets;
   allowed = answer.allowed;
-  part(".name").value = "";
+  find(".name").value = "";
   choose(order.do === "list" ? chosen : answer.chosen);
 }
 
 const save = (replace) => {
-  const name = replace ? chosen : part(".name").value;
-  const order = { do: "save", name, settings, whole: part(".whole").checked, replace };
+  const name = replace ? chosen : find(".name").value;
+  const order = { do: "save", name, settings, whole: find(".whole").checked, replace };
   change(order, (answer) => say("presets_saved", { name: answer.chosen }));
 };
 
 // Setting up
 
-part("h2").textContent = say("presets");
-part(".more").textContent = say("presets_more");
-part(".whole + span").textContent = say("presets_whole");
-for (const name of ["apply", "save", "replace", "rename", "delete", "reset"]) part(`.${name}`).textContent = say(`presets_${name}`);
-part("select").setAttribute("aria-label", say("presets"));
-part(".name").placeholder = say("presets_name");
-part(".name").setAttribute("aria-label", say("presets_name"));
+find("h2").textContent = say("presets");
+find(".more").textContent = say("presets_more");
+find(".whole + span").textContent = say("presets_whole");
+for (const name of ["apply", "save", "replace", "rename", "delete", "reset"]) find(`.${name}`).textContent = say(`presets_${name}`);
+find("select").setAttribute("aria-label", say("presets"));
+find(".name").placeholder = say("presets_name");
+find(".name").setAttribute("aria-label", say("presets_name"));
 
-part("select").onchange = () => {
-  part(".answer").textContent = "";
-  choose(part("select").value);
+find("select").onchange = () => {
+  find(".answer").textContent = "";
+  choose(find("select").value);
 };
-part(".apply").onclick = () => {
+find(".apply").onclick = () => {
   const name = chosen;
-  page.inTurn(() => trigger("apply", { name }));
+  page.queueChange(() => trigger("apply", { name }));
 };
-part(".reset").onclick = () => page.inTurn(() => trigger("reset"));
-part(".more").onclick = () => {
-  const keep = part(".keep");
+find(".reset").onclick = () => page.queueChange(() => trigger("reset"));
+find(".more").onclick = () => {
+  const keep = find(".keep");
   keep.hidden = !keep.hidden;
-  part(".more").setAttribute("aria-expanded", String(!keep.hidden));
+  find(".more").setAttribute("aria-expanded", String(!keep.hidden));
 };
-part(".keep").onsubmit = (event) => {
+find(".keep").onsubmit = (event) => {
   event.preventDefault();
   save(false);
 };
-part(".replace").onclick = () => save(true);
-part(".rename").onclick = () =>
-  change({ do: "rename", name: chosen, new: part(".name").value }, (answer) => say("presets_saved", { name: answer.chosen }));
-part(".delete").onclick = () => {
-  if (part(".delete").textContent !== say("presets_delete_sure")) {
-    part(".delete").textContent = say("presets_delete_sure");
+find(".replace").onclick = () => save(true);
+find(".rename").onclick = () =>
+  change({ do: "rename", name: chosen, new: find(".name").value }, (answer) => say("presets_saved", { name: answer.chosen }));
+find(".delete").onclick = () => {
+  if (find(".delete").textContent !== say("presets_delete_sure")) {
+    find(".delete").textContent = say("presets_delete_sure");
     return;
   }
   const name = chosen;
   change({ do: "delete", name }, () => say("presets_deleted", { name }));
 };
-part(".delete").onblur = () => (part(".delete").textContent = say("presets_delete"));
+find(".delete").onblur = () => (find(".delete").textContent = say("presets_delete"));
 
+const compareSoon = page.debounce(compare, 250);
 document.addEventListener("studio:settings", (event) => {
   settings = event.detail;
-  clearTimeout(timer);
-  timer = setTimeout(compare, debounceMs);
+  compareSoon();
 });
 change({ do: "list" }, () => "");

@@ -1,4 +1,4 @@
-"""Hints on the page's current settings before a run: remarks, and size and time of each stage in numbers.
+"""Hints on the page's current settings before a run: remarks, and each stage's size and time.
 
 Independent of Gradio components.
 """
@@ -6,7 +6,6 @@ Independent of Gradio components.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from zimage_app.domain.errors import LoraError, RequestError, StudioError, after_title
 from zimage_app.domain.many import MAX_COUNT
@@ -18,15 +17,14 @@ from zimage_app.domain.text import Language, Remark, Text
 from zimage_app.service.library.loras import LoraEntry
 from zimage_app.service.studio import Studio
 from zimage_app.ui.fields.values import field_title, request_data
+from zimage_app.ui.http import Data
 
-Data = dict[str, Any]
-
-NOTED = ("prompt", "negative", "loras", "start", "size")
+FIELDS_WITH_NOTES = ("prompt", "negative", "loras", "start", "size")
 """Fields that have their own place for remarks."""
 
 
 def hints(studio: Studio, order: Data, language: Language) -> Data:
-    """Return ``notes``, the remarks by field, and ``stages``, the meaning in numbers of the page's ``settings``.
+    """Return ``notes``, the remarks by field, and ``stages``, size and time for the page's ``settings``.
 
     ``stages`` is None, and ``notes`` has at most a refused choice, while a field is half-typed.
     """
@@ -42,11 +40,13 @@ def hints(studio: Studio, order: Data, language: Language) -> Data:
             wildcard=studio.wildcards.lines,
         )
     except LoraError as error:
-        return {"notes": {"loras": [studio.told(error.text).to(language)]}, "stages": None}
+        return {"notes": {"loras": [studio.redacted(error.text).to(language)]}, "stages": None}
     except RequestError as error:
         field = error.field.partition(".")[0]
         said = (
-            {field: [studio.told(_refusal(error)).to(language)]} if error.field.startswith(("loras.", "start.")) else {}
+            {field: [studio.redacted(_refusal(error)).to(language)]}
+            if error.field.startswith(("loras.", "start."))
+            else {}
         )
         return {"notes": said, "stages": None}
     except StudioError:  # half-typed; the check on Generate names the field
@@ -55,7 +55,7 @@ def hints(studio: Studio, order: Data, language: Language) -> Data:
     width = studio.width(str(values["model"]))
     remarks = [text for use in by_tags for text in _remarks(studio.loras.find(use.name), width, plan.request)]
     unseen = card.vocabulary.remark("" if blank else plan.request.prompt) if card.vocabulary else None
-    plan_summary = meaning(plan, studio.pace.of(str(values["model"])))
+    plan_summary = meaning(plan, studio.run_times.of(str(values["model"])))
     return {
         "notes": notes_data(studio, filter(None, (unseen, *plan.warnings, *remarks)), language),
         "stages": summary_data(plan_summary, values.get("count"), language),
@@ -63,11 +63,11 @@ def hints(studio: Studio, order: Data, language: Language) -> Data:
 
 
 def notes_data(studio: Studio, texts: Iterable[Text], language: Language) -> dict[str, list[str]]:
-    """Group the texts by the field that has a place for them; all others have the empty name."""
+    """Group the texts by the field that shows them; texts without such a field get the empty name."""
     notes: dict[str, list[str]] = {}
     for text in texts:
-        field = text.field if isinstance(text, Remark) and text.field in NOTED else ""
-        notes.setdefault(field, []).append(studio.told(text).to(language))
+        field = text.field if isinstance(text, Remark) and text.field in FIELDS_WITH_NOTES else ""
+        notes.setdefault(field, []).append(studio.redacted(text).to(language))
     return notes
 
 
@@ -99,6 +99,6 @@ def _refusal(error: RequestError) -> Text:
 
 
 def _remarks(entry: LoraEntry, width: int | None, request: GenerationRequest) -> Iterator[Text]:
-    """Yield the warnings about a LoRA that only a tag names, as it has no row in the list that could show them."""
-    for text in filter(None, (*entry.remarks(width), entry.unheard(request.full_prompt))):
+    """Yield the warnings about a LoRA that only a tag in the prompt names; it has no row in the list to show them."""
+    for text in filter(None, (*entry.remarks(width), entry.missing_triggers(request.full_prompt))):
         yield Remark(f"LoRA {entry.name}: {text.en}", f"LoRA {entry.name}：{text.zh}", "loras")

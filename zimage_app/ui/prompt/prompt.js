@@ -3,39 +3,39 @@
 const page = window.studio;
 const { make, makeButton, say } = page;
 const root = element.querySelector(".prompt-tools");
-const part = (name) => root.querySelector(name);
-const panel = part(".panel");
+const find = (name) => root.querySelector(name);
+const panel = find(".panel");
 const plain = (text) => text.normalize("NFKC").toLowerCase();
 const words = (text) => plain(text).split(/\s+/).filter(Boolean);
 const field = () => document.querySelector("#knob-prompt textarea");
 
-function tell(box) {
+function fireInput(box) {
   box.dispatchEvent(new Event("input", { bubbles: true }));
 }
 
 function write(text) {
   const box = field();
   box.value = text;
-  tell(box);
+  fireInput(box);
 }
 
 // Inserts at the cursor; the field keeps the position while another element has the focus.
 function insert(text) {
   const box = field();
   box.setRangeText(text, box.selectionStart, box.selectionEnd, "end");
-  tell(box);
+  fireInput(box);
 }
 
 // The history of prompts, newest first
 
 const store = "zimage-studio-prompts";
-const most = 200;
+const maxKept = 200;
 let kept = []; // the list for this page, where the browser can't store it
 
 function load() {
   try {
     const list = JSON.parse(localStorage.getItem(store) || "[]");
-    return list.filter((entry) => entry && typeof entry.text === "string" && entry.text.trim()).slice(0, most);
+    return list.filter((entry) => entry && typeof entry.text === "string" && entry.text.trim()).slice(0, maxKept);
   } catch {
     return kept;
   }
@@ -56,9 +56,9 @@ function keep(text, nowSent) {
   const old = list.find((entry) => entry.text === text);
   const entry = { text, at: Date.now(), pinned: Boolean(old?.pinned), sent: nowSent || Boolean(old?.sent) };
   const next = [entry, ...list.filter((each) => each !== old)];
-  while (next.length > most) {
+  while (next.length > maxKept) {
     const place = next.findLastIndex((each) => !each.pinned);
-    next.splice(place < 0 ? most : place, 1);
+    next.splice(place < 0 ? maxKept : place, 1);
   }
   save(next);
   if (open === "history") drawPrompts();
@@ -80,18 +80,18 @@ document.addEventListener("studio:settings", () => {
   typed = "";
 });
 
-function sent() {
+function rememberSent() {
   keep(field().value, true);
   typed = "";
   browsing = null;
 }
 
-document.addEventListener("click", (event) => event.target.closest?.("#generate") && sent(), true);
+document.addEventListener("click", (event) => event.target.closest?.("#generate") && rememberSent(), true);
 document.addEventListener(
   "keydown",
   (event) => {
     if (event.target !== field() || page.composing(event)) return;
-    if (event.key === "Enter" && event.shiftKey) sent();
+    if (event.key === "Enter" && event.shiftKey) rememberSent();
     if (!event.altKey || !["ArrowUp", "ArrowDown"].includes(event.key)) return;
     event.preventDefault();
     step(event.key === "ArrowUp" ? 1 : -1);
@@ -302,19 +302,16 @@ function drawLists() {
 
 // The text that the model will read
 
-const debounceMs = 250; // milliseconds without a change, before the server is asked
 let settings = null;
 let example = 0;
-let timer = 0;
-let newest = 0;
+const begin = page.makeSequence();
 
 async function read() {
-  newest += 1;
-  const turn = newest;
+  const isNewest = begin();
   const answer = (await ask({ do: "preview", settings, example })) || {};
-  if (turn !== newest) return; // answers may arrive out of order
+  if (!isNewest()) return;
   const { text = "", same = true, loras = [], tokens, limit, combinations = "", drawn = "", problem = "" } = answer;
-  const line = part(".reading");
+  const line = find(".reading");
   line.hidden = same;
   line.querySelector("b").textContent = say(answer.example ? "reads_example" : "reads");
   line.querySelector(".text").textContent = text;
@@ -322,21 +319,21 @@ async function read() {
   line.querySelector(".another").hidden = !answer.example;
   const counted = Number.isInteger(tokens) && text;
   const counts = [combinations ? say("prompt_combinations", { combinations, drawn }) : "", counted ? say("prompt_tokens", { tokens }) : ""];
-  part(".count").textContent = counts.filter(Boolean).join(" · ");
-  part(".count").title = counted && limit ? say("prompt_tokens_of", { tokens, limit }) : "";
-  part(".count").classList.toggle("over", Boolean(limit && tokens > limit));
-  part(".problem").textContent = problem;
+  find(".count").textContent = counts.filter(Boolean).join(" · ");
+  find(".count").title = counted && limit ? say("prompt_tokens_of", { tokens, limit }) : "";
+  find(".count").classList.toggle("over", Boolean(limit && tokens > limit));
+  find(".problem").textContent = problem;
   document.dispatchEvent(new CustomEvent("studio:prompt-preview", { detail: answer }));
 }
 
+const readSoon = page.debounce(read, 250);
 document.addEventListener("studio:settings", (event) => {
   settings = event.detail;
-  clearTimeout(timer);
-  timer = setTimeout(read, debounceMs);
+  readSoon();
 });
 
-part(".another").textContent = say("reads_another");
-part(".another").onclick = () => {
+find(".another").textContent = say("reads_another");
+find(".another").onclick = () => {
   example += 1;
   read();
 };

@@ -18,9 +18,8 @@ from zimage_app.domain.wildcards import drawn_pieces
 from zimage_app.service.studio import Studio
 from zimage_app.ui.canvas.canvas import lora_text
 from zimage_app.ui.fields.values import request_data
+from zimage_app.ui.http import Data
 from zimage_app.ui.prompt.hints import named_by_tags
-
-Data = dict[str, Any]
 
 _SAMPLES = 40
 """Maximum lines of a wildcard list that the page shows."""
@@ -50,7 +49,7 @@ def wildcard_data(studio: Studio, language: Language) -> list[Data]:
             "about": each.about,
             "lines": each.lines[:_SAMPLES],
             "count": len(each.lines),
-            "problem": studio.told(each.problem).to(language) if each.problem else "",
+            "problem": studio.redacted(each.problem).to(language) if each.problem else "",
         }
         for each in studio.wildcards.lists()
     ]
@@ -71,7 +70,7 @@ def preview_data(studio: Studio, settings: Mapping[str, Any], example: int, lang
     try:
         count = request_combinations(asked, studio.wildcards.lines)
     except RequestError as error:
-        return {"problem": studio.told(error.reason).to(language)}
+        return {"problem": studio.redacted(error.reason).to(language)}
     try:
         plan = _plan(studio, asked, str(settings["model"]), abs(example))
         return _data(studio, asked, plan, str(settings["model"]), language) | _combinations(count, asked)

@@ -147,7 +147,7 @@ function makeChip(chip) {
   away.tabIndex = -1;
   node.append(away);
   node.onkeydown = (event) => pressed(event, chip);
-  node.onpointerdown = (event) => grip(event, chip, node);
+  node.onpointerdown = (event) => startDrag(event, chip, node);
   return node;
 }
 
@@ -165,10 +165,10 @@ function draw() {
 // Dragging, with the mouse or a finger
 
 // Listens on the window: an element that is moved in the page loses the pointer capture.
-function grip(event, chip, node) {
+function startDrag(event, chip, node) {
   if (event.button || event.target.closest("button")) return;
   drag = { chip, from: [event.clientX, event.clientY], moved: false };
-  const follow = (each) => dragged(each, node);
+  const follow = (each) => moveDragged(each, node);
   const drop = () => {
     const { moved } = drag;
     drag = null;
@@ -182,7 +182,7 @@ function grip(event, chip, node) {
   for (const [kind, act] of listeners) window.addEventListener(kind, act);
 }
 
-function dragged(event, node) {
+function moveDragged(event, node) {
   if (!drag) return;
   const [x, y] = drag.from;
   if (!drag.moved && Math.hypot(event.clientX - x, event.clientY - y) < dragThreshold) return;

@@ -1,13 +1,11 @@
 // The queue panel, opened from the top bar: unfinished jobs in their order; move up, cancel, pause, clear.
 (() => {
-  const { make, makeButton, say } = window.studio;
+  const { fetchJson, make, makeButton, makeDialog, makeSequence, openDialog, postJson, say } = window.studio;
   const POLL_MS = 1000; // milliseconds between two requests while the panel is open
   const ENDING = ["stopping", "saving"]; // states in which a job can't be cancelled
 
   async function ask(order) {
-    const post = { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(order) };
-    const answer = await fetch("queue.json", order ? post : { cache: "no-store" }).catch(() => null);
-    const data = await answer?.json().catch(() => null);
+    const data = await (order ? postJson("queue.json", order) : fetchJson("queue.json", { cache: "no-store" }));
     return data || { error: say("queue_unreachable") };
   }
 
@@ -32,24 +30,17 @@
 
   function showQueue() {
     if (document.querySelector("dialog.queue")) return;
-    const before = document.activeElement;
-    const panel = make("dialog", "queue");
-    const heading = make("h2", "", say("queue_heading"));
-    heading.id = "queue-heading";
-    panel.setAttribute("aria-labelledby", heading.id);
+    const panel = makeDialog("queue", say("queue_heading"), "✕", say("queue_close"));
     const note = make("p", "note");
     note.setAttribute("role", "status");
     const list = make("ol");
-    const close = makeButton("close", "✕", say("queue_close"), () => panel.close());
     const pause = makeButton("pause");
     const clear = makeButton("clear", say("queue_clear"), "", () => change({ do: "clear" }));
     clear.title = say("queue_clear_title");
-    const head = make("header");
-    head.append(heading, close);
     const foot = make("footer");
     foot.append(note, clear, pause);
     const groups = make("div", "groups");
-    panel.append(head, groups, list, window.studio.makeSignals(), foot);
+    panel.append(groups, list, window.studio.makeSignals(), foot);
 
     function draw(data) {
       if (data.error) {
@@ -62,7 +53,7 @@
       list.replaceChildren(...data.jobs.map((each, place) => makeRow(data, each, place, change)));
       if (!data.jobs.length) list.append(make("li", "empty", say("queue_empty")));
       // The rows were replaced: focus the same button in the new row.
-      if (job) (list.querySelector(`[data-job="${job}"] .${focus.className}`) || close).focus();
+      if (job) (list.querySelector(`[data-job="${job}"] .${focus.className}`) || panel.querySelector(".close")).focus();
       note.textContent = data.paused ? say("queue_paused") : data.others ? say("queue_others", { count: data.others }) : "";
       clear.disabled = !data.jobs.some((each) => each.state === "waiting");
       pause.hidden = !data.home;
@@ -72,33 +63,23 @@
     }
 
     let timer = 0;
-    let turn = 0;
-    async function look(order) {
+    const begin = makeSequence();
+    async function poll(order) {
       clearTimeout(timer);
-      turn += 1;
-      const mine = turn;
+      const isNewest = begin();
       const data = await ask(order);
-      if (mine !== turn || !panel.open) return;
+      if (!isNewest() || !panel.open) return;
       window.studio.whenReleased(panel, () => draw(data));
-      timer = setTimeout(look, data.error ? 4 * POLL_MS : POLL_MS);
+      timer = setTimeout(poll, data.error ? 4 * POLL_MS : POLL_MS);
     }
     async function change(order) {
-      await look(order);
+      await poll(order);
       document.dispatchEvent(new CustomEvent("studio:queue"));
     }
 
-    // Must not return false, which would prevent the default action of the checkboxes.
-    panel.onclick = (event) => {
-      if (event.target === panel) panel.close();
-    };
-    panel.onclose = () => {
-      clearTimeout(timer);
-      panel.remove();
-      before?.focus?.();
-    };
-    document.body.append(panel);
-    panel.showModal();
-    look();
+    panel.onclose = () => clearTimeout(timer);
+    openDialog(panel);
+    poll();
   }
 
   window.studio.showQueue = showQueue;

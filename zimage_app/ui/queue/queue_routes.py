@@ -1,9 +1,8 @@
-"""The route of the queue panel. The owner's cookie says whose jobs are meant."""
+"""The route of the queue panel. The owner's cookie selects the jobs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -12,14 +11,11 @@ from starlette.routing import BaseRoute, Route
 
 from zimage_app.domain.errors import RequestError, StudioError
 from zimage_app.domain.text import Text
-from zimage_app.service.rules.permissions import may_see, require_home
+from zimage_app.service.rules.permissions import may_see, refuse_if_shared
 from zimage_app.service.studio import Studio
-from zimage_app.ui.headers import LIVE
-from zimage_app.ui.history.history_routes import json_body
+from zimage_app.ui.http import NO_STORE, Data, chosen_action, error_response, json_body
 from zimage_app.web.language import LanguageChoice, language_of
 from zimage_app.web.owner import owner_of
-
-Data = dict[str, Any]
 
 
 def queue_routes(studio: Studio, default_language: LanguageChoice) -> list[BaseRoute]:
@@ -30,10 +26,8 @@ def queue_routes(studio: Studio, default_language: LanguageChoice) -> list[BaseR
         try:
             work()
         except StudioError as error:
-            text = studio.told(error.text)
-            status = 422 if isinstance(error, RequestError) else 500
-            return JSONResponse({"error": text.to(language)}, status, headers=LIVE)
-        return JSONResponse(queue_data(studio, owner_of(request)), headers=LIVE)
+            return error_response(studio, error, language)
+        return JSONResponse(queue_data(studio, owner_of(request)), headers=NO_STORE)
 
     def show(request: Request) -> Response:
         return answer(request, lambda: None)
@@ -77,7 +71,7 @@ def _open_groups(studio: Studio, owner: str) -> list[Data]:
 def _carry_out(studio: Studio, owner: str, order: object) -> None:
     """Carry out one order; raise RequestError for an unknown one."""
     given = order if isinstance(order, dict) else {}
-    do, target = given.get("do"), str(given.get("id", ""))
+    target = str(given.get("id", ""))
     orders: dict[str, Callable[[], object]] = {
         "pause": lambda: _pause(studio, True),
         "resume": lambda: _pause(studio, False),
@@ -87,13 +81,11 @@ def _carry_out(studio: Studio, owner: str, order: object) -> None:
         "up": lambda: studio.move(_own(studio, owner, target)),
         "first": lambda: studio.move(_own(studio, owner, target), first=True),
     }
-    if not isinstance(do, str) or do not in orders:
-        raise RequestError("do", Text(f"must be one of {', '.join(orders)}", f"必须是 {'、'.join(orders)} 之一"))
-    orders[do]()
+    chosen_action(orders, given.get("do"))()
 
 
 def _pause(studio: Studio, paused: bool) -> None:
-    require_home("queue", shared=studio.shared)
+    refuse_if_shared("queue", shared=studio.shared)
     studio.pause_queue(paused)
 
 

@@ -114,7 +114,7 @@
       act();
     } catch {
       localStorage.setItem(`studio-signal-${what}`, "");
-      const tell = () => window.studio.tell(say(`signal_${what}_fails`));
+      const tell = () => window.studio.toast(say(`signal_${what}_fails`));
       if (document.hidden) document.addEventListener("visibilitychange", tell, { once: true });
       else tell();
     }

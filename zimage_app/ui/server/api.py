@@ -10,11 +10,9 @@ import json
 import secrets
 import shutil
 import time
-from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from inspect import signature
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
 from gradio.events import api
@@ -29,14 +27,14 @@ from zimage_app.service.pictures.history import MAX_SEARCH, HistoryItem, Search
 from zimage_app.service.pictures.views import SavedPicture
 from zimage_app.service.rules.permissions import may_see
 from zimage_app.service.studio import Studio
+from zimage_app.ui.http import Data
 from zimage_app.ui.server.framework import FILES
 from zimage_app.ui.server.visitor import visitor_of
-from zimage_app.web.json_bodies import excess
+from zimage_app.web.json_bodies import exceeded_bound
 from zimage_app.web.language import LanguageChoice, language_of
 from zimage_app.web.owner import new_owner, owner_of
 
-Data = dict[str, Any]
-
+_FUNCTIONS = ("generate", "status", "history")
 _WATCH_INTERVAL = 30.0
 _MAX_LISTED = 100
 _MAX_FILES = 64
@@ -45,20 +43,15 @@ _MAX_FILES = 64
 
 def add_public_functions(studio: Studio, default_language: LanguageChoice) -> None:
     """Add ``/generate``, ``/status`` and ``/history`` to the page's API; call inside the ``gr.Blocks`` context."""
-    public = _Public(studio, default_language)
-    api(public.generate, api_name="generate", concurrency_limit=None)
-    api(public.status, api_name="status", concurrency_limit=None)
-    api(public.history, api_name="history", concurrency_limit=None)
+    public = _PublicFunctions(studio, default_language)
+    for name in _FUNCTIONS:
+        api(getattr(public, name), api_name=name, concurrency_limit=None)
 
 
 def public_parameters() -> dict[str, set[str]]:
     """Return the parameter names of each public function, by the function's name."""
-    functions: dict[str, Callable[..., object]] = {
-        "generate": _Public.generate,
-        "status": _Public.status,
-        "history": _Public.history,
-    }
-    return {name: set(signature(each).parameters) - {"self", "request"} for name, each in functions.items()}
+    signatures = {name: signature(getattr(_PublicFunctions, name)) for name in _FUNCTIONS}
+    return {name: set(each.parameters) - {"self", "request"} for name, each in signatures.items()}
 
 
 def require_mcp(*, logins: bool) -> None:
@@ -90,7 +83,7 @@ def require_mcp(*, logins: bool) -> None:
         )
 
 
-class _Public:
+class _PublicFunctions:
     """The public functions of one studio."""
 
     def __init__(self, studio: Studio, default_language: LanguageChoice) -> None:
@@ -124,9 +117,9 @@ class _Public:
                 async for newest in self._studio.watch(job_id, _WATCH_INTERVAL):
                     view = newest
         except StudioError as error:
-            raise gr.Error(self._studio.told(error.text).to(language), print_exception=False) from error
+            raise gr.Error(self._studio.redacted(error.text).to(language), print_exception=False) from error
         if view is None or view.error is not None:
-            problem = view.error.text if view and view.error else _LOST
+            problem = view.error.text if view and view.error else _NO_TASK
             raise gr.Error(problem.to(language), print_exception=False)
         return await run_in_threadpool(_task, view, language)
 
@@ -146,7 +139,7 @@ class _Public:
             return {"running": queue.running, "waiting": queue.waiting}
         view = self._studio.view(task_id)
         if view is None or not may_see(view.owner, owner_of(visitor), shared=self._studio.shared):
-            raise gr.Error(_LOST.to(language), print_exception=False)
+            raise gr.Error(_NO_TASK.to(language), print_exception=False)
         return _task(view, language)
 
     def history(self, request: gr.Request, search: str = "", page: int = 1, page_size: int = 20) -> Data:
@@ -162,19 +155,19 @@ class _Public:
         """
         visitor = visitor_of(request)
         if len(search) > MAX_SEARCH:
-            raise gr.Error(_LONG.to(language_of(visitor, self._default_language)), print_exception=False)
+            raise gr.Error(_SEARCH_TOO_LONG.to(language_of(visitor, self._default_language)), print_exception=False)
         size = min(max(1, page_size), _MAX_LISTED)
         found = self._studio.history.page(owner_of(visitor), Search(search), max(1, page), size)
         items = [_item(item) for item in found.items]
         return {"items": items, "total": found.total, "page": found.page, "pages": found.pages}
 
 
-_LONG = Text(f"search: may have at most {MAX_SEARCH} characters", f"search：最多 {MAX_SEARCH} 个字符")
-_LOST = Text("There is no such task.", "没有这个任务。")
+_SEARCH_TOO_LONG = Text(f"search: may have at most {MAX_SEARCH} characters", f"search：最多 {MAX_SEARCH} 个字符")
+_NO_TASK = Text("There is no such task.", "没有这个任务。")
 
 
 def _settings(text: str) -> Data:
-    if reason := excess(text.encode(errors="replace")):
+    if reason := exceeded_bound(text.encode(errors="replace")):
         raise RequestError("settings", reason)
     try:
         settings = json.loads(text) if text.strip() else {}

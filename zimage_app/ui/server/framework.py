@@ -19,7 +19,7 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from zimage_app.domain.text import Text
-from zimage_app.web.json_bodies import PARSED
+from zimage_app.web.json_bodies import JSON_BODY
 from zimage_app.web.language import LanguageChoice
 from zimage_app.web.refusal import refusal
 
@@ -82,8 +82,8 @@ class FrameworkMiddleware:
         self._default_language = default_language
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or refuse it: 404 for a path that isn't allowed, 422 for an unfit body."""
-        if scope["type"] != "http" or self._is_own(scope):
+        """Pass a request on, or refuse it: 404 for a path that isn't allowed, 422 for an invalid body."""
+        if scope["type"] != "http" or any(each.matches(scope)[0] is not Match.NONE for each in self._own_routes):
             await self._app(scope, receive, send)
         elif scope["path"].startswith(_FILE):
             await self._file(scope, receive, send)
@@ -94,11 +94,8 @@ class FrameworkMiddleware:
         else:
             await self._app(scope, receive, send)
 
-    def _is_own(self, scope: Scope) -> bool:
-        return any(route.matches(scope)[0] is not Match.NONE for route in self._own_routes)
-
     def _is_served(self, scope: Scope) -> bool:
-        """Whether the raw path is on the list for its method; so a path with percent escapes never is."""
+        """Whether the raw path is on the list for its method; a path with percent escapes never is."""
         raw = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1")
         if self._mcp and _MCP_PATHS.fullmatch(raw):
             return True
@@ -110,7 +107,7 @@ class FrameworkMiddleware:
         path = scope["path"].rstrip("/")
         if _MCP_PATHS.fullmatch(path):
             return True
-        body: Any = scope.get(PARSED)
+        body: Any = scope.get(JSON_BODY)
         if not isinstance(body, dict):
             return False
         if "/call/v2/" in path:

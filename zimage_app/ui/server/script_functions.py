@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from zimage_app.domain.errors import StudioError
 from zimage_app.domain.text import Language, language_named
 from zimage_app.service.studio import Studio
+from zimage_app.ui.http import Data
 from zimage_app.ui.words.i18n import say
 
 log = logging.getLogger(__name__)
-
-Data = dict[str, Any]
 
 
 def script_function(studio: Studio, function: Callable[[Studio, Data, Language], Data]) -> Callable[[object], Data]:
@@ -31,7 +29,7 @@ def script_function(studio: Studio, function: Callable[[Studio, Data, Language],
         try:
             return function(studio, known, language)
         except StudioError as error:
-            return {"error": studio.told(error.text).to(language)}
+            return {"error": studio.redacted(error.text).to(language)}
         except Exception:
             log.exception("what the page's script asked for failed")
             return {"error": say("internal", language)}

@@ -22,17 +22,17 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from zimage_app.domain.text import Text
 from zimage_app.web.client import client_of, is_this_machine
-from zimage_app.web.json_bodies import PARSED
+from zimage_app.web.json_bodies import JSON_BODY
 from zimage_app.web.language import LanguageChoice
 from zimage_app.web.owner import owner_of
 from zimage_app.web.refusal import refusal
 
 MAX_SESSIONS = 16
 POLL_SECONDS = 0.05 if os.name == "nt" else 0.01
-"""Time between two looks of Gradio's idle queue for new calls; the system's clock is coarser on Windows."""
-REST_POLL_SECONDS = 0.5
-"""The same while nobody is there: after ``REST_AFTER`` seconds without a request."""
-REST_AFTER = 30.0
+"""Interval at which Gradio's idle queue checks for new calls; Windows rounds it up to its coarser clock."""
+IDLE_POLL_SECONDS = 0.5
+"""The same without visitors: after ``IDLE_AFTER`` seconds without a request."""
+IDLE_AFTER = 30.0
 SESSION_EVENTS = 16
 """Maximum calls of one session that wait, run or have unread results; the next three are per owner, address, in all."""
 OWNER_EVENTS = 32
@@ -90,7 +90,7 @@ class Sessions(StateHolder):
         return super().__getitem__(session_id)
 
 
-def bound_sessions(page: gr.Blocks) -> None:
+def limit_sessions(page: gr.Blocks) -> None:
     """Apply the limits to a launched page; call before its first visitor."""
     sessions = Sessions()
     page.state_session_capacity = MAX_SESSIONS
@@ -99,7 +99,7 @@ def bound_sessions(page: gr.Blocks) -> None:
     # Gradio recomputes a summary of all recorded events after each event; nothing here shows that summary.
     page._queue.ANALYTICS_MAX_EVENTS = 1
     # Gradio looks for calls a thousand times a second, and a hundred times for its own progress bars, which this page
-    # doesn't have: that keeps a processor a twentieth busy while nobody is there.
+    # doesn't have: that takes a twentieth of a processor even without visitors.
     page._queue.sleep_when_free = POLL_SECONDS
     page._queue.progress_update_sleep_when_free = 1.0
 
@@ -107,8 +107,8 @@ def bound_sessions(page: gr.Blocks) -> None:
 class EventsMiddleware:
     """Limits the calls that wait, run or have unread results in Gradio's queue, per session, owner, address and in all.
 
-    Refuses calls over a limit with status 429, or 503 over the limit for all. Lets the queue be looked at rarely while
-    no requests come; a visible page sends some all the time, so that its buttons don't wait for the next look.
+    Refuses calls over a limit with status 429, or 503 over the limit for all. Makes Gradio check the queue rarely
+    while no requests come; a visible page sends some all the time, so that its buttons don't wait for the next look.
     """
 
     def __init__(self, app: ASGIApp, page: gr.Blocks, default_language: LanguageChoice = "auto") -> None:
@@ -123,7 +123,7 @@ class EventsMiddleware:
         """Refuse a call over a limit; count listening streams; pass everything else on."""
         path = scope["path"] if scope["type"] == "http" else ""
         if path:
-            self._look_often()
+            self._poll_often()
         if path.startswith(_JOINS) and scope["method"] == "POST":
             await self._join(scope, receive, send)
         elif path == _LISTENS or (path.startswith("/gradio_api/call/") and scope["method"] == "GET"):
@@ -135,19 +135,19 @@ class EventsMiddleware:
     def _queue(self) -> Queue:
         return self._page._queue
 
-    def _look_often(self) -> None:
-        """Look for calls often from now on; rarely again when no further request comes, whatever streams stay open."""
+    def _poll_often(self) -> None:
+        """Check for calls often from now on; rarely again when no further request comes, even if streams stay open."""
         self._queue.sleep_when_free = POLL_SECONDS
         if self._rest is not None:
             self._rest.cancel()
-        self._rest = get_running_loop().call_later(REST_AFTER, self._look_rarely)
+        self._rest = get_running_loop().call_later(IDLE_AFTER, self._poll_rarely)
 
-    def _look_rarely(self) -> None:
-        self._queue.sleep_when_free = REST_POLL_SECONDS
+    def _poll_rarely(self) -> None:
+        self._queue.sleep_when_free = IDLE_POLL_SECONDS
 
     async def _join(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._drop_unread()
-        session = (scope.get(PARSED) or {}).get("session_hash")
+        session = (scope.get(JSON_BODY) or {}).get("session_hash")
         if len(self._queue.event_ids_to_events) >= ALL_EVENTS:
             await refusal(scope, 503, _FULL, self._default_language, **{"retry-after": "5"})(scope, receive, send)
         elif self._has_too_many(scope, session):

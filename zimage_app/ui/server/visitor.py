@@ -25,7 +25,7 @@ _SCRIPTS = ("studio.js", "actions.js", "signals.js", "keyboard.js", "queue.js", 
 
 
 def visitor_of(request: gr.Request) -> HTTPConnection:
-    """Return the request behind the one that Gradio hands to a function."""
+    """Return the Starlette request inside the one that Gradio passes to a function."""
     if request.request is None:
         raise RuntimeError("called without a visitor's request")
     return request.request

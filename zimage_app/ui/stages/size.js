@@ -24,7 +24,7 @@ function ask(size) {
 function choose(act) {
   typing = false;
   fill();
-  page.inTurn(act);
+  page.queueChange(act);
 }
 
 function fill() {
@@ -59,7 +59,7 @@ function draw() {
 function commit() {
   const values = sides.map((field) => field.value);
   if (!values.every(Boolean)) typing = false;
-  if (typing) page.inTurn(() => ask(values.join("x")));
+  if (typing) page.queueChange(() => ask(values.join("x")));
   else fill();
 }
 
@@ -72,8 +72,7 @@ for (const [side, name] of ["width", "height"].entries()) {
 }
 document.addEventListener("studio:press", commit);
 find(".swap").onclick = () => choose(() => Boolean(sizes[final]) && ask([...sizes[final]].reverse().join("x")));
-find(".swap").title = say("size_swap");
-find(".swap").setAttribute("aria-label", say("size_swap"));
+page.setLabel(find(".swap"), say("size_swap"));
 // Stages with other proportions stretch the picture on the way to the last stage; the server reports them.
 find(".one-shape").textContent = say("size_one_shape");
 find(".one-shape").onclick = () =>

@@ -68,7 +68,7 @@ const isImpossible = {
 
 function makeTool(edit) {
   const label = say(`stage_${edit}`, { stage: chosen + 1 });
-  const button = makeButton(`tool ${edit}`, signs[edit], label, () => page.inTurn(() => change(edit)));
+  const button = makeButton(`tool ${edit}`, signs[edit], label, () => page.queueChange(() => change(edit)));
   button.disabled = isImpossible[edit]();
   return button;
 }

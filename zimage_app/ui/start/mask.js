@@ -56,13 +56,13 @@ function restore(from, to) {
   if (!from.length) return;
   to.push(alphaOf());
   putAlpha(from.pop());
-  painted();
+  drawPainted();
 }
 
 function change(act) {
   remember();
   act();
-  painted();
+  drawPainted();
 }
 
 const invert = () => change(() => putAlpha(alphaOf().map((value) => 255 - value)));
@@ -80,7 +80,7 @@ function stroke(from, to) {
   paint.globalCompositeOperation = "source-over";
 }
 
-function painted() {
+function drawPainted() {
   drawHalo();
   const alpha = alphaOf();
   const inside = alpha.reduce((sum, value) => sum + value, 0) / 255 / scale ** 2;
@@ -158,7 +158,7 @@ const inMask = ({ x, y }) => ({
   x: (x - view.x) / view.zoom - extend[0] * scale,
   y: (y - view.y) / view.zoom - extend[1] * scale,
 });
-const spread = ([one, other]) => ({
+const pinchOf = ([one, other]) => ({
   x: (one.x + other.x) / 2,
   y: (one.y + other.y) / 2,
   apart: Math.hypot(one.x - other.x, one.y - other.y) || 1,
@@ -190,7 +190,7 @@ show.onpointermove = (event) => {
   drawBrush();
   if (!last) return;
   if (before.length === 2) {
-    const [then, now] = [spread(before), spread([...pointers.values()])];
+    const [then, now] = [pinchOf(before), pinchOf([...pointers.values()])];
     zoomBy(now.apart / then.apart, now);
     moveBy(now.x - then.x, now.y - then.y);
   } else if (stroking) {
@@ -208,7 +208,7 @@ function moveBy(x, y) {
 
 show.onpointerup = show.onpointercancel = (event) => {
   pointers.delete(event.pointerId);
-  if (stroking) painted();
+  if (stroking) drawPainted();
   stroking = null;
 };
 show.oncontextmenu = (event) => event.preventDefault();
@@ -293,7 +293,7 @@ find(".extend").append(
       extend[place] = Math.min(props.bounds.extend, Math.max(0, Math.round(Number(input.value) || 0)));
       arrange();
       showAll();
-      painted();
+      drawPainted();
     };
     label.append(input);
     return label;
@@ -317,7 +317,7 @@ root.oncancel = (event) => {
 
 // Opening and using
 
-async function loaded(source) {
+async function loadImage(source) {
   const picture = new Image();
   picture.src = source;
   await picture.decode();
@@ -325,7 +325,7 @@ async function loaded(source) {
 }
 
 async function takeMask(digest) {
-  paint.drawImage(await loaded(`inputs/${digest}`), 0, 0, canvas.width, canvas.height);
+  paint.drawImage(await loadImage(`inputs/${digest}`), 0, 0, canvas.width, canvas.height);
   // As on the server, what is transparent is redrawn; a mask without transparency is grey, so any channel will do.
   const opaque = alphaOf();
   putAlpha(opaque.some((value) => value < 255) ? opaque.map((value) => 255 - value) : channel(1));
@@ -360,7 +360,7 @@ async function open(detail) {
   arrange();
   showAll();
   drawBrush();
-  painted();
+  drawPainted();
 }
 
 function asPicture() {
@@ -381,7 +381,7 @@ async function apply() {
   const mine = opener;
   const isPainted = alphaOf().some((value) => value > 0);
   find(".apply").disabled = true;
-  const answer = isPainted ? await page.handIn(await asPicture(), "mask.png") : { picture: null };
+  const answer = isPainted ? await page.uploadPicture(await asPicture(), "mask.png") : { picture: null };
   find(".apply").disabled = false;
   // Drop the answer if the editor was left meanwhile.
   if (!root.open || mine !== opener) return;

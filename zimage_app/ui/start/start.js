@@ -3,11 +3,11 @@
 const page = window.studio;
 const { say } = page;
 const root = element.querySelector(".start");
-const part = (name) => root.querySelector(name);
+const find = (name) => root.querySelector(name);
 const largest = 32 * 2 ** 20;
 
 let settings = {};
-let newest = 0;
+const begin = page.makeSequence();
 // The settings of a start picture that an imported file names, until that picture is chosen.
 let pending = null;
 
@@ -32,34 +32,34 @@ function drawStages(value) {
   const numbers = Array.from({ length: count }, (_, place) => place + 1);
   const options = numbers.map((stage) => new Option(String(stage), String(stage)));
   if (value.stage > count) options.push(new Option(say("start_stage_gone", { stage: value.stage }), String(value.stage)));
-  const select = part(".at select");
+  const select = find(".at select");
   select.replaceChildren(...options);
   select.value = String(value.stage);
   const denoise = settings.stages?.[value.stage - 1]?.denoise;
-  part(".denoise").textContent = denoise !== undefined ? say("start_denoise", { denoise }) : "";
+  find(".denoise").textContent = denoise !== undefined ? say("start_denoise", { denoise }) : "";
 }
 
 function draw() {
   const value = chosen();
-  part(".chosen").hidden = !value;
+  find(".chosen").hidden = !value;
   if (!value) return;
-  const image = part("img");
+  const image = find("img");
   const address = `inputs/${encodeURIComponent(value.picture)}.jpg`;
   if (image.getAttribute("src") !== address) image.src = address;
-  part(".fit select").value = value.fit || "crop";
+  find(".fit select").value = value.fit || "crop";
   const keeps = value.mask || value.extend?.some((side) => side);
-  part(".part").textContent = say(keeps ? "mask_edit" : "mask_open");
-  part(".kept").textContent = keeps ? say("mask_set") : "";
+  find(".part").textContent = say(keeps ? "mask_edit" : "mask_open");
+  find(".kept").textContent = keeps ? say("mask_set") : "";
   drawStages({ ...value, stage: Number(value.stage) || 1 });
 }
 
 function showError(text) {
-  part(".problem").textContent = text;
+  find(".problem").textContent = text;
   if (text) root.scrollIntoView({ block: "nearest" });
 }
 
 // Stores a picture on the server, also for the mask editor; the answer has its hash as "picture", or an "error".
-page.handIn = async (file, name = file.name) => {
+page.uploadPicture = async (file, name = file.name) => {
   try {
     const reply = await fetch(`inputs?name=${encodeURIComponent(name)}`, { method: "POST", body: file });
     return reply.ok ? await reply.json() : { error: await page.reason(reply) };
@@ -71,15 +71,13 @@ page.handIn = async (file, name = file.name) => {
 async function take(file) {
   if (!file) return;
   if (file.size > largest) return showError(say("start_too_big", { name: file.name }));
-  newest += 1;
-  const turn = newest;
+  const isNewest = begin();
   showError("");
-  part(".taking").textContent = say("start_reading", { name: file.name });
-  const answer = await page.handIn(file);
-  const masked = pending?.mask && !answer.error ? await page.handIn(pending.mask) : null;
-  // Drop the answer if another file was chosen meanwhile.
-  if (turn !== newest) return;
-  part(".taking").textContent = "";
+  find(".taking").textContent = say("start_reading", { name: file.name });
+  const answer = await page.uploadPicture(file);
+  const masked = pending?.mask && !answer.error ? await page.uploadPicture(pending.mask) : null;
+  if (!isNewest()) return;
+  find(".taking").textContent = "";
   if (answer.error || masked?.error) return showError(answer.error || masked.error);
   const { picture } = answer;
   const stage = pending ? 1 : chosen()?.stage || usualStage();
@@ -87,25 +85,24 @@ async function take(file) {
   change({ fit: chosen()?.fit || "crop", ...pending?.settings, mask: pending?.own_mask ? picture : masked?.picture, picture, stage });
   pending = null;
   root.scrollIntoView({ block: "nearest" });
-  part(".at select").focus({ preventScroll: true });
+  find(".at select").focus({ preventScroll: true });
 }
 
-part("img").alt = say("start_alt");
-part("img").onload = () => showError("");
-part("img").onerror = () => chosen() && showError(say("start_gone"));
-part(".at span").textContent = say("start_stage");
-part(".at select").onchange = (event) => change({ ...chosen(), stage: Number(event.target.value) });
-part(".fit span").textContent = say("start_fit");
-part(".fit select").replaceChildren(...["crop", "stretch"].map((fit) => new Option(say(`start_${fit}`), fit)));
-part(".fit select").onchange = (event) => change({ ...chosen(), fit: event.target.value });
-part(".part").onclick = () => {
+find("img").alt = say("start_alt");
+find("img").onload = () => showError("");
+find("img").onerror = () => chosen() && showError(say("start_gone"));
+find(".at span").textContent = say("start_stage");
+find(".at select").onchange = (event) => change({ ...chosen(), stage: Number(event.target.value) });
+find(".fit span").textContent = say("start_fit");
+find(".fit select").replaceChildren(...["crop", "stretch"].map((fit) => new Option(say(`start_${fit}`), fit)));
+find(".fit select").onchange = (event) => change({ ...chosen(), fit: event.target.value });
+find(".part").onclick = () => {
   const use = (changes) => change({ ...chosen(), ...changes });
   const shape = (width, height) => trigger("shape", { width, height });
   document.dispatchEvent(new CustomEvent("studio:mask", { detail: { start: chosen(), use, shape, showError } }));
 };
-part(".remove").setAttribute("aria-label", say("start_remove"));
-part(".remove").title = say("start_remove");
-part(".remove").onclick = () => {
+page.setLabel(find(".remove"), say("start_remove"));
+find(".remove").onclick = () => {
   showError("");
   change(null);
   document.querySelector("#drop .choose").focus();

@@ -13,12 +13,12 @@ from zimage_app.domain.errors import BusyError, ImportedFileError, StorageError
 from zimage_app.domain.settings.start_picture import MAX_MARGIN, StartPicture
 from zimage_app.service.generation.start_pictures import MAX_BYTES
 from zimage_app.service.studio import Studio
-from zimage_app.ui.drop.drop import file_of
+from zimage_app.ui.drop.drop import read_upload
 from zimage_app.ui.fields.controls import bounds
-from zimage_app.ui.headers import KEEP, LIVE
+from zimage_app.ui.http import IMMUTABLE, NO_STORE
 from zimage_app.web.language import LanguageChoice, language_of
 from zimage_app.web.owner import owner_of
-from zimage_app.web.slow_work import HANDED_IN, THUMBNAILS
+from zimage_app.web.slow_work import THUMBNAILS, UPLOADS
 
 
 def start_routes(studio: Studio, default_language: LanguageChoice) -> list[BaseRoute]:
@@ -30,27 +30,27 @@ def start_routes(studio: Studio, default_language: LanguageChoice) -> list[BaseR
 
     async def hand_in(request: Request) -> JSONResponse:
         language = language_of(request, default_language)
-        name, picture = await file_of(request, MAX_BYTES, "picture")
+        name, picture = await read_upload(request, MAX_BYTES, "picture")
         try:
-            kept = await HANDED_IN.run(studio.inputs.save, picture, name, owner_of(request))
+            kept = await UPLOADS.run(studio.inputs.save, picture, name, owner_of(request))
         except BusyError as error:
-            return JSONResponse({"error": error.to(language)}, 503, headers=LIVE)
+            return JSONResponse({"error": error.to(language)}, 503, headers=NO_STORE)
         except (ImportedFileError, StorageError) as error:
-            return JSONResponse({"error": studio.told(error.text).to(language)}, 422, headers=LIVE)
-        return JSONResponse({"picture": kept.sha256, "width": kept.width, "height": kept.height}, headers=LIVE)
+            return JSONResponse({"error": studio.redacted(error.text).to(language)}, 422, headers=NO_STORE)
+        return JSONResponse({"picture": kept.sha256, "width": kept.width, "height": kept.height}, headers=NO_STORE)
 
     async def small(request: Request) -> Response:
         data = await THUMBNAILS.run(studio.inputs.thumbnail, request.path_params["digest"], owner_of(request))
         if data is None:
-            return PlainTextResponse("", 404, headers=LIVE)
-        return Response(data, media_type="image/jpeg", headers=KEEP)
+            return PlainTextResponse("", 404, headers=NO_STORE)
+        return Response(data, media_type="image/jpeg", headers=IMMUTABLE)
 
     def whole(request: Request) -> Response:
         kept = studio.inputs.original(request.path_params["digest"], owner_of(request))
         if kept is None:
-            return PlainTextResponse("", 404, headers=LIVE)
+            return PlainTextResponse("", 404, headers=NO_STORE)
         path, kind = kept
-        return FileResponse(path, media_type=kind, headers=KEEP)
+        return FileResponse(path, media_type=kind, headers=IMMUTABLE)
 
     return [
         Route("/inputs", hand_in, methods=["POST"]),

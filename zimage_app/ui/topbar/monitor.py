@@ -1,4 +1,4 @@
-"""The top bar's figures and the panel of details, as data for ``topbar.js``, with all texts.
+"""Data for the top bar's figures and the panel of details, with all texts, for ``topbar.js``.
 
 On a private page everything is shown. On a page shared with strangers, visitors see only their own place in the queue:
 the machine's load would reveal the activity of others, and software versions would help attackers.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -21,12 +20,10 @@ from zimage_app.service.diagnostics.gpus import Amount
 from zimage_app.service.diagnostics.monitor import MachineStatus
 from zimage_app.service.jobs.state import JobState
 from zimage_app.service.studio import Studio
-from zimage_app.ui.headers import LIVE
+from zimage_app.ui.http import NO_STORE, Data
 from zimage_app.ui.words.i18n import say
 from zimage_app.web.language import LanguageChoice, language_of
 from zimage_app.web.owner import owner_of
-
-Data = dict[str, Any]
 
 _NEARLY_FULL = 0.95
 _LITTLE_DISK = 5 * 10**9
@@ -51,13 +48,13 @@ def monitor_routes(studio: Studio, default_language: LanguageChoice) -> list[Bas
     def chips(request: Request) -> Response:
         language = language_of(request, default_language)
         data = [asdict(chip) for chip in top_bar(studio, owner_of(request), language)]
-        return JSONResponse({"chips": data, "details": not studio.shared}, headers=LIVE)
+        return JSONResponse({"chips": data, "details": not studio.shared}, headers=NO_STORE)
 
     def details(request: Request) -> Response:
         language = language_of(request, default_language)
         if studio.shared:
-            return JSONResponse({"error": say("monitor_closed", language)}, 403, headers=LIVE)
-        return JSONResponse(details_data(studio, language), headers=LIVE)
+            return JSONResponse({"error": say("monitor_closed", language)}, 403, headers=NO_STORE)
+        return JSONResponse(details_data(studio, language), headers=NO_STORE)
 
     return [Route("/monitor.json", chips), Route("/monitor/details.json", details)]
 

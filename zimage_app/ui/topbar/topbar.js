@@ -6,12 +6,10 @@ const theme = bar.querySelector(".theme");
 
 page.showTitle();
 bar.querySelector(".subtitle").textContent = page.words.subtitle;
-theme.title = page.words.switch_theme;
-theme.setAttribute("aria-label", page.words.switch_theme);
+page.setLabel(theme, page.words.switch_theme);
 
 const keys = bar.querySelector(".keys");
-keys.title = page.words.keys;
-keys.setAttribute("aria-label", page.words.keys);
+page.setLabel(keys, page.words.keys);
 keys.onclick = () => page.showKeys();
 
 function choose(language) {
@@ -70,7 +68,7 @@ const pill = bar.querySelector(".jobs");
 pill.textContent = say("queue_heading");
 pill.onclick = () => page.showQueue();
 let timer = 0;
-let newest = 0;
+const begin = page.makeSequence();
 
 function makeChip(chip) {
   const node = make("span", chip.warn ? "gauge warn" : "gauge", chip.warn ? `⚠ ${chip.text}` : chip.text);
@@ -79,16 +77,13 @@ function makeChip(chip) {
   return node;
 }
 
-async function look() {
+async function poll() {
   clearTimeout(timer);
   if (document.hidden) return;
-  newest += 1;
-  const turn = newest;
-  const data = await fetch("monitor.json")
-    .then((answer) => (answer.ok ? answer.json() : null))
-    .catch(() => null);
-  if (turn !== newest) return;
-  const jobs = data?.chips.find((chip) => chip.name === "jobs");
+  const isNewest = begin();
+  const data = await page.fetchJson("monitor.json");
+  if (!isNewest()) return;
+  const jobs = data?.chips?.find((chip) => chip.name === "jobs");
   pill.classList.toggle("none", !jobs);
   pill.textContent = jobs?.text || say("queue_heading");
   pill.title = jobs?.title || say("queue_empty");
@@ -96,18 +91,18 @@ async function look() {
   page.whenReleased(gauges, () => gauges.replaceChildren(...chips.map(makeChip)));
   gauges.disabled = !data?.details;
   gauges.title = data?.details ? say("monitor_open") : "";
-  timer = setTimeout(look, pollMs);
+  timer = setTimeout(poll, pollMs);
 }
 
-document.addEventListener("visibilitychange", look);
+document.addEventListener("visibilitychange", poll);
 // Update at once after a change of a job or the queue.
-document.addEventListener("studio:job", look);
-document.addEventListener("studio:queue", look);
-look();
+document.addEventListener("studio:job", poll);
+document.addEventListener("studio:queue", poll);
+poll();
 
 // The panel of details, for bug reports
 
-const dialog = make("dialog", "machine");
+const dialog = page.makeDialog("machine", say("monitor_heading"), say("monitor_close"), "");
 const body = make("div", "body");
 const copy = makeButton("copy", say("monitor_copy"), "", () => page.copy(report, copy));
 let report = "";
@@ -123,8 +118,7 @@ async function showDetails() {
   copy.disabled = true;
   body.replaceChildren(make("p", "", say("monitor_asking")));
   dialog.showModal();
-  const answer = await fetch("monitor/details.json").catch(() => null);
-  const data = await answer?.json().catch(() => null);
+  const data = await page.fetchJson("monitor/details.json");
   if (!data || data.error) {
     body.replaceChildren(make("p", "", data?.error || say("monitor_unreachable")));
     return;
@@ -134,17 +128,11 @@ async function showDetails() {
   body.replaceChildren(...data.sections.flatMap(section));
 }
 
-const heading = make("h2", "", say("monitor_heading"));
-heading.id = "machine-heading";
 body.tabIndex = 0; // so that it can be scrolled with the keyboard
 body.setAttribute("role", "group");
-body.setAttribute("aria-labelledby", heading.id);
-const head = make("header");
-head.append(heading, makeButton("close", say("monitor_close"), "", () => dialog.close()));
+body.setAttribute("aria-labelledby", "machine-heading");
 const foot = make("footer");
 foot.append(make("p", "", say("monitor_note")), copy);
-dialog.setAttribute("aria-labelledby", heading.id);
-dialog.append(head, body, foot);
-dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
+dialog.append(body, foot);
 document.body.append(dialog);
 gauges.onclick = showDetails;

@@ -1,6 +1,6 @@
-"""Looks at everything that the app needs, and says what is wrong and what to do. Changes nothing.
+"""Checks everything that the app needs, and reports problems with their solutions. Changes nothing.
 
-It opens connections to the runners that are configured, and to nobody else.
+It opens connections only to the configured runners.
 
 Checks are functions with the same signature in one table. An error in one check does not stop the others.
 """
@@ -14,7 +14,7 @@ from zimage_app.domain.errors import StudioError
 from zimage_app.domain.text import Text
 from zimage_app.service.diagnostics.doctor.contents import check_lists, check_loras
 from zimage_app.service.diagnostics.doctor.disk import check_databases, check_folders
-from zimage_app.service.diagnostics.doctor.finding import Finding, Level
+from zimage_app.service.diagnostics.doctor.finding import Finding, Level, make_finding
 from zimage_app.service.diagnostics.doctor.runners import check_runners
 from zimage_app.service.diagnostics.doctor.system import (
     check_accelerator,
@@ -59,10 +59,11 @@ def examine(config: StudioConfig, *, deep: bool = False, checks: tuple[Check, ..
         except Exception as error:  # a failed check is a finding, and the others still run
             log.exception("%s failed", check.__name__)
             words = f"{type(error).__name__}: {error}"
-            yield Finding(
+            yield make_finding(
                 "problem",
                 _name(check),
-                Text(f"the check itself failed ({words}); please report it.", f"检查本身出错（{words}），欢迎反馈。"),
+                f"the check itself failed ({words}); please report it.",
+                f"检查本身出错（{words}），欢迎反馈。",
             )
 
 

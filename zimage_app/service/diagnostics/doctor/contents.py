@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from zimage_app.domain.text import Text
-from zimage_app.service.diagnostics.doctor.finding import Finding
+from zimage_app.service.diagnostics.doctor.finding import Finding, make_finding
 from zimage_app.service.library.loras import LoraLibrary
 from zimage_app.service.library.negatives import NegativeLibrary
 from zimage_app.service.library.presets import PresetLibrary
@@ -42,4 +42,4 @@ def _summed(about: Text, items: Iterable[_Problem]) -> Iterator[Finding]:
             right += 1
         else:
             yield Finding("warning", Text(f"{about.en}: {name}", f"{about.zh}：{name}"), problem)
-    yield Finding("ok", about, Text(f"{right} readable", f"{right} 个可用"))
+    yield make_finding("ok", about, f"{right} readable", f"{right} 个可用")

@@ -13,7 +13,7 @@ from zimage_app.domain.errors import system_reason
 from zimage_app.domain.fetching import shown_size
 from zimage_app.domain.text import Text
 from zimage_app.models.disk.regular_file import open_regular
-from zimage_app.service.diagnostics.doctor.finding import Finding
+from zimage_app.service.diagnostics.doctor.finding import Finding, make_finding
 from zimage_app.service.diagnostics.monitor import free_disk
 from zimage_app.service.setup.config import StudioConfig
 
@@ -41,48 +41,40 @@ def check_folders(config: StudioConfig, deep: bool) -> Iterator[Finding]:
 def _outputs(folder: Path) -> Iterator[Finding]:
     about = Text("Folder of pictures", "图片目录")
     if (reason := _unwritable(folder)) is not None:
-        yield Finding(
+        yield make_finding(
             "problem",
             about,
-            Text(
-                f"{folder} can't be written to ({reason}); give access to it, or choose another with --outputs.",
-                f"无法写入 {folder}（{reason}）；请授予写权限，或用 --outputs 换一个目录。",
-            ),
+            f"{folder} can't be written to ({reason}); give access to it, or choose another with --outputs.",
+            f"无法写入 {folder}（{reason}）；请授予写权限，或用 --outputs 换一个目录。",
         )
         return
     disk = free_disk(folder)
     free = 0 if disk is None else disk.total - disk.used
     if disk is None or free >= _LOW_SPACE:
-        yield Finding("ok", about, Text(f"{folder}, {shown_size(free)} free", f"{folder}，剩余 {shown_size(free)}"))
+        yield make_finding("ok", about, f"{folder}, {shown_size(free)} free", f"{folder}，剩余 {shown_size(free)}")
         return
-    yield Finding(
+    yield make_finding(
         "problem" if free < _NO_SPACE else "warning",
         about,
-        Text(
-            f"only {shown_size(free)} are free on the disk of {folder}; free some space, or choose another folder with"
-            " --outputs.",
-            f"{folder} 所在磁盘仅剩 {shown_size(free)}；请清理空间，或用 --outputs 换一个目录。",
-        ),
+        f"only {shown_size(free)} are free on the disk of {folder}; free some space, or choose another folder with"
+        " --outputs.",
+        f"{folder} 所在磁盘仅剩 {shown_size(free)}；请清理空间，或用 --outputs 换一个目录。",
     )
 
 
 def _library(about: Text, folder: Path) -> Finding:
     if not folder.is_dir():
-        return Finding(
-            "warning",
-            about,
-            Text(f"{folder} is not there; it is made when needed.", f"{folder} 不存在；需要时会自动创建。"),
+        return make_finding(
+            "warning", about, f"{folder} is not there; it is made when needed.", f"{folder} 不存在；需要时会自动创建。"
         )
     if (reason := _unwritable(folder)) is not None:
-        return Finding(
+        return make_finding(
             "warning",
             about,
-            Text(
-                f"{folder} can be read but not written to ({reason}): what you add or note on the page can't be kept.",
-                f"{folder} 只能读取、无法写入（{reason}）：在页面上添加的内容和备注无法保存到这里。",
-            ),
+            f"{folder} can be read but not written to ({reason}): what you add or note on the page can't be kept.",
+            f"{folder} 只能读取、无法写入（{reason}）：在页面上添加的内容和备注无法保存到这里。",
         )
-    return Finding("ok", about, Text(str(folder), str(folder)))
+    return make_finding("ok", about, str(folder), str(folder))
 
 
 def _unwritable(folder: Path) -> str | None:
@@ -102,13 +94,11 @@ def check_databases(config: StudioConfig, deep: bool) -> Iterator[Finding]:
         about = Text(path.name, path.name)
         if _ASIDE in path.name:
             if not path.name.endswith(("-wal", "-shm")):
-                yield Finding(
+                yield make_finding(
                     "warning",
                     about,
-                    Text(
-                        f"was damaged and set aside; nothing uses it. Delete {path} when all pictures are there.",
-                        f"曾损坏并已改名保留，程序不再使用它；确认图片齐全后可删除 {path}。",
-                    ),
+                    f"was damaged and set aside; nothing uses it. Delete {path} when all pictures are there.",
+                    f"曾损坏并已改名保留，程序不再使用它；确认图片齐全后可删除 {path}。",
                 )
         elif _is_database(path):
             yield _whole(about, path)
@@ -135,11 +125,11 @@ def _whole(about: Text, path: Path) -> Finding:
     except sqlite3.Error as error:
         found = str(error)
     if found == "ok":
-        return Finding("ok", about, Text("whole", "完好"))
+        return make_finding("ok", about, "whole", "完好")
     readable = os.access(path, os.R_OK)
     cure = (
         Text("start the app: it sets the file aside and builds a new one.", "请启动程序：会自动改名保留并重新建立。")
         if readable
         else Text("give read access to it.", "请授予读取权限。")
     )
-    return Finding("problem", about, Text(f"is damaged ({found}); {cure.en}", f"已损坏（{found}）；{cure.zh}"))
+    return make_finding("problem", about, f"is damaged ({found}); {cure.en}", f"已损坏（{found}）；{cure.zh}")

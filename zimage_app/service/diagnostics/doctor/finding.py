@@ -19,3 +19,8 @@ class Finding:
     """What was checked."""
     text: Text
     """The result; for a warning or a problem, also how to fix it."""
+
+
+def make_finding(level: Level, about: Text, en: str, zh: str) -> Finding:
+    """Make a finding with a result in both languages."""
+    return Finding(level, about, Text(en, zh))

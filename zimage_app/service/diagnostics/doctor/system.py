@@ -14,11 +14,11 @@ from zimage_app.domain.errors import StudioError
 from zimage_app.domain.text import Text
 from zimage_app.domain.version import SERVICE
 from zimage_app.service.diagnostics.details import installed
-from zimage_app.service.diagnostics.doctor.finding import Finding
+from zimage_app.service.diagnostics.doctor.finding import Finding, make_finding
 from zimage_app.service.diagnostics.gpus import NvidiaGpus
 from zimage_app.service.setup.config import ROOT, SHIPPED, StudioConfig
 from zimage_app.service.setup.network import DEFAULT_PORT, choose_port
-from zimage_app.service.setup.settings import strange_variables
+from zimage_app.service.setup.settings import unknown_variables
 
 REQUIREMENTS = SHIPPED / "requirements.txt"
 OLDEST_PYTHON = (3, 11)
@@ -32,15 +32,13 @@ def check_python(config: StudioConfig, deep: bool) -> Iterator[Finding]:
     about = Text("Python", "Python")
     version, oldest = (".".join(map(str, each)) for each in (sys.version_info[:3], OLDEST_PYTHON))
     if sys.version_info >= OLDEST_PYTHON:
-        yield Finding("ok", about, Text(version, version))
+        yield make_finding("ok", about, version, version)
     else:
-        yield Finding(
+        yield make_finding(
             "problem",
             about,
-            Text(
-                f"{version} is too old; install {oldest} or newer, then run '{_INSTALL}' with it.",
-                f"{version} 版本过旧；请安装 {oldest} 或更新版本，再用它运行「{_INSTALL}」。",
-            ),
+            f"{version} is too old; install {oldest} or newer, then run '{_INSTALL}' with it.",
+            f"{version} 版本过旧；请安装 {oldest} 或更新版本，再用它运行「{_INSTALL}」。",
         )
 
 
@@ -51,10 +49,11 @@ def check_packages(config: StudioConfig, deep: bool) -> Iterator[Finding]:
     wrong = [finding for requirement in wanted if (finding := _package(requirement))]
     yield from wrong
     if not wrong:
-        yield Finding(
+        yield make_finding(
             "ok",
             Text("Packages", "依赖包"),
-            Text(f"all {len(wanted)} are as requirements.txt asks", f"{len(wanted)} 个依赖均符合 requirements.txt"),
+            f"all {len(wanted)} are as requirements.txt asks",
+            f"{len(wanted)} 个依赖均符合 requirements.txt",
         )
 
 
@@ -76,17 +75,15 @@ def _package(requirement: Requirement) -> Finding | None:
     about = Text(requirement.name, requirement.name)
     version = installed(requirement.name)
     if version is None:
-        return Finding("problem", about, Text(f"is missing; run '{_INSTALL}'.", f"未安装；请运行「{_INSTALL}」。"))
+        return make_finding("problem", about, f"is missing; run '{_INSTALL}'.", f"未安装；请运行「{_INSTALL}」。")
     if requirement.specifier.contains(version, prereleases=True):
         return None
     allowed = str(requirement.specifier)
-    return Finding(
+    return make_finding(
         "warning",
         about,
-        Text(
-            f"{version} is installed, {allowed} was checked; if something fails, run '{_INSTALL}'.",
-            f"已安装 {version}，经过验证的版本是 {allowed}；如遇问题请运行「{_INSTALL}」。",
-        ),
+        f"{version} is installed, {allowed} was checked; if something fails, run '{_INSTALL}'.",
+        f"已安装 {version}，经过验证的版本是 {allowed}；如遇问题请运行「{_INSTALL}」。",
     )
 
 
@@ -94,7 +91,7 @@ def check_settings(config: StudioConfig, deep: bool) -> Iterator[Finding]:
     """Check for misspelt variables and a missing ComfyUI. Errors in studio.yaml stop every command anyway."""
     del deep
     about = Text("Settings", "设置")
-    wrong = strange_variables(os.environ)
+    wrong = unknown_variables(os.environ)
     if config.comfyui is not None and not config.comfyui.is_dir():
         wrong.append(
             Text(
@@ -104,7 +101,7 @@ def check_settings(config: StudioConfig, deep: bool) -> Iterator[Finding]:
         )
     yield from (Finding("warning", about, text) for text in wrong)
     if not wrong:
-        yield Finding("ok", about, Text("understood", "均可识别"))
+        yield make_finding("ok", about, "understood", "均可识别")
 
 
 def check_accelerator(config: StudioConfig, deep: bool) -> Iterator[Finding]:
@@ -120,32 +117,26 @@ def check_accelerator(config: StudioConfig, deep: bool) -> Iterator[Finding]:
         free = free_memory(device)
         room = "" if free is None else f", {free / 2**30:.1f} GB"
         shown = f"{names or device.type}"
-        yield Finding(
-            "ok",
-            about,
-            Text(f"{shown}{room and room + ' free'}", f"{shown}{room and room.replace(', ', '，剩余 ')}"),
+        yield make_finding(
+            "ok", about, f"{shown}{room and room + ' free'}", f"{shown}{room and room.replace(', ', '，剩余 ')}"
         )
     elif names:
         torch = installed("torch") or "-"
-        yield Finding(
+        yield make_finding(
             "problem",
             about,
-            Text(
-                f"{names} with driver {nvidia.driver()} is here, but PyTorch {torch} can't use it: install PyTorch's"
-                " CUDA build with ./run.sh (run.bat) or as pytorch.org says, or a newer driver.",
-                f"检测到 {names}（驱动 {nvidia.driver()}），但 PyTorch {torch} 无法使用它："
-                "请用 ./run.sh（run.bat）或按 pytorch.org 的说明安装"
-                " CUDA 版 PyTorch，或更新显卡驱动。",
-            ),
+            f"{names} with driver {nvidia.driver()} is here, but PyTorch {torch} can't use it: install PyTorch's"
+            " CUDA build with ./run.sh (run.bat) or as pytorch.org says, or a newer driver.",
+            f"检测到 {names}（驱动 {nvidia.driver()}），但 PyTorch {torch} 无法使用它："
+            "请用 ./run.sh（run.bat）或按 pytorch.org 的说明安装"
+            " CUDA 版 PyTorch，或更新显卡驱动。",
         )
     else:
-        yield Finding(
+        yield make_finding(
             "ok",
             about,
-            Text(
-                "none: pictures are made on the CPU, which suits the demo model; the large models take minutes",
-                "没有：使用 CPU 生成，适合演示模型；大模型需要数分钟",
-            ),
+            "none: pictures are made on the CPU, which suits the demo model; the large models take minutes",
+            "没有：使用 CPU 生成，适合演示模型；大模型需要数分钟",
         )
 
 
@@ -157,11 +148,11 @@ def check_port(config: StudioConfig, deep: bool) -> Iterator[Finding]:
         choose_port(_LOCAL, DEFAULT_PORT)
     except StudioError as error:
         if _is_ours(DEFAULT_PORT):
-            yield Finding("ok", about, Text("this app is running there", "本程序正在该端口运行"))
+            yield make_finding("ok", about, "this app is running there", "本程序正在该端口运行")
         else:
             yield Finding("warning", about, error.text)
     else:
-        yield Finding("ok", about, Text("free", "空闲"))
+        yield make_finding("ok", about, "free", "空闲")
 
 
 def _is_ours(port: int) -> bool:

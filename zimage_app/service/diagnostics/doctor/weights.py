@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from zimage_app.domain.text import Text
-from zimage_app.service.diagnostics.doctor.finding import Finding
+from zimage_app.service.diagnostics.doctor.finding import Finding, make_finding
 from zimage_app.service.library.models import ModelLibrary, ModelView
 from zimage_app.service.setup.config import StudioConfig
 
@@ -20,15 +20,13 @@ def check_models(config: StudioConfig, deep: bool) -> Iterator[Finding]:
         elif view.state == "ready":
             yield from _closely(library, view) if deep else _ready(view)
     if not any(view.state == "ready" for view in views):
-        yield Finding(
+        yield make_finding(
             "problem",
             Text("Models", "模型"),
-            Text(
-                "there is none to make pictures with; get one with 'python -m zimage_app models fetch z-image-turbo',"
-                " or restore models/demo/ of the repository.",
-                "没有可用的模型；请运行「python -m zimage_app models fetch z-image-turbo」下载，"
-                "或恢复仓库自带的 models/demo/。",
-            ),
+            "there is none to make pictures with; get one with 'python -m zimage_app models fetch z-image-turbo',"
+            " or restore models/demo/ of the repository.",
+            "没有可用的模型；请运行「python -m zimage_app models fetch z-image-turbo」下载，"
+            "或恢复仓库自带的 models/demo/。",
         )
 
 
@@ -37,7 +35,7 @@ def _about(view: ModelView) -> Text:
 
 
 def _ready(view: ModelView) -> Iterator[Finding]:
-    yield Finding("ok", _about(view), Text("ready", "可用"))
+    yield make_finding("ok", _about(view), "ready", "可用")
 
 
 def _closely(library: ModelLibrary, view: ModelView) -> Iterator[Finding]:

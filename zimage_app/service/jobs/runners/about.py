@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from zimage_app.domain.text import Text
-from zimage_app.service.diagnostics.details import Row, Section
+from zimage_app.service.diagnostics.details import DetailRow, Section
 from zimage_app.service.diagnostics.scrub import scrubbed
 from zimage_app.service.jobs.runners.runner import RunnerStatus
 
 
 def runner_section(runners: Iterable[tuple[RunnerStatus, str | None]]) -> Section:
     """Return a section with a row per runner: its device or address, its model and its job."""
-    rows = tuple(Row(_name(status), _state(status, job)) for status, job in runners)
+    rows = tuple(DetailRow(_name(status), _state(status, job)) for status, job in runners)
     return Section(Text("Runners", "生成器"), rows)
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from zimage_app.domain.errors import ModelError, StudioError
-from zimage_app.domain.events import Picture, Warned
+from zimage_app.domain.events import Warned
 from zimage_app.domain.plan import GenerationPlan
-from zimage_app.domain.record import ImageRecord
 from zimage_app.domain.text import Text
-from zimage_app.service.jobs.progress import RunEvent
 from zimage_app.service.jobs.runners.runner import Assignment, Reports, Runner, RunnerStatus
 
 
@@ -31,74 +29,43 @@ class FallbackRunner:
         self._first.close(seconds)
 
 
-class _ForwardedReports:
-    """Base of reports that are passed on unchanged."""
-
-    def __init__(self, reports: Reports) -> None:
-        self._reports = reports
-
-    def loading(self, job_id: str, text: Text) -> None:
-        """See ``Reports``."""
-        self._reports.loading(job_id, text)
-
-    def started(self, job_id: str, plan: GenerationPlan) -> None:
-        """See ``Reports``."""
-        self._reports.started(job_id, plan)
-
-    def progressed(self, job_id: str, event: RunEvent, plan: GenerationPlan) -> None:
-        """See ``Reports``."""
-        self._reports.progressed(job_id, event, plan)
-
-    def finished(self, job_id: str, record: ImageRecord, picture: Picture) -> None:
-        """See ``Reports``."""
-        self._reports.finished(job_id, record, picture)
-
-    def failed(self, job_id: str, error: StudioError) -> None:
-        """See ``Reports``."""
-        self._reports.failed(job_id, error)
-
-    def stopped(self, job_id: str) -> None:
-        """See ``Reports``."""
-        self._reports.stopped(job_id)
-
-    def crashed(self, job_id: str) -> None:
-        """See ``Reports``."""
-        self._reports.crashed(job_id)
-
-
-class _FirstReports(_ForwardedReports):
-    """Reports of the first runner; if it fails with a ModelError, starts the job on the second one."""
+class _FirstReports:
+    """Passes on the reports of the first runner; if it fails with a ModelError, starts the job on the second one."""
 
     def __init__(self, second: Runner, assignment: Assignment, reports: Reports) -> None:
-        super().__init__(reports)
+        self.loading, self.started, self.progressed = reports.loading, reports.started, reports.progressed
+        self.finished, self.stopped, self.crashed = reports.finished, reports.stopped, reports.crashed
         self._second = second
         self._assignment = assignment
+        self._reports = reports
 
     def failed(self, job_id: str, error: StudioError) -> None:
         """See ``Reports``."""
         status = self._second.status()
         if not isinstance(error, ModelError) or self._assignment.token():
-            super().failed(job_id, error)
+            self._reports.failed(job_id, error)
         elif status.trouble is not None:
             both = Text(f"{error.text.en} {status.trouble.en}", f"{error.text.zh}{status.trouble.zh}")
-            super().failed(job_id, ModelError(both))
+            self._reports.failed(job_id, ModelError(both))
         else:
-            said = Text(
+            reason = Text(
                 f"Made by {status.kind} at {status.where}, because the model can't be used here: {error.text.en}",
                 f"由 {status.where} 的 {status.kind} 生成，因为本机无法使用该模型：{error.text.zh}",
             )
-            self.loading(job_id, said)
-            self._second.start(self._assignment, _SecondReports(self._reports, said))
+            self._reports.loading(job_id, reason)
+            self._second.start(self._assignment, _SecondReports(self._reports, reason))
 
 
-class _SecondReports(_ForwardedReports):
-    """Reports of the second runner; adds a warning that says why it makes the picture."""
+class _SecondReports:
+    """Passes on the reports of the second runner; adds a warning with the reason why it makes the picture."""
 
-    def __init__(self, reports: Reports, said: Text) -> None:
-        super().__init__(reports)
-        self._said = said
+    def __init__(self, reports: Reports, reason: Text) -> None:
+        self.loading, self.progressed, self.finished = reports.loading, reports.progressed, reports.finished
+        self.failed, self.stopped, self.crashed = reports.failed, reports.stopped, reports.crashed
+        self._started = reports.started
+        self._reason = reason
 
     def started(self, job_id: str, plan: GenerationPlan) -> None:
         """See ``Reports``."""
-        super().started(job_id, plan)
-        self.progressed(job_id, Warned((self._said,)), plan)
+        self._started(job_id, plan)
+        self.progressed(job_id, Warned((self._reason,)), plan)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from zimage_app.service.jobs.runners.comfyui.runner import ComfyRunner
 from zimage_app.service.jobs.runners.remote import RemoteDependencies
 from zimage_app.service.jobs.runners.runner import Runner
-from zimage_app.service.setup.runner_choice import RunnerChoice
 
 
 def _comfyui(dependencies: RemoteDependencies, addresses: Sequence[str]) -> list[Runner]:
@@ -21,8 +20,4 @@ def _ray(dependencies: RemoteDependencies, addresses: Sequence[str]) -> list[Run
 
 
 KINDS: dict[str, Callable[[RemoteDependencies, Sequence[str]], list[Runner]]] = {"comfyui": _comfyui, "ray": _ray}
-
-
-def runners_elsewhere(choice: RunnerChoice, dependencies: RemoteDependencies) -> list[Runner]:
-    """Create the runners for a choice that is not local; raises ModelError if they can't be used."""
-    return KINDS[choice.kind](dependencies, choice.addresses)
+"""Kind of a remote runner -> a function that creates one per address; raises ModelError if they can't be used."""

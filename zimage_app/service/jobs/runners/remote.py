@@ -1,4 +1,4 @@
-"""Base of runners that have their pictures made by another program, which may become unreachable at any time."""
+"""Base class of runners whose pictures another program makes; it may become unreachable at any time."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class RemoteDependencies:
 
         The warnings name LoRAs whose files are not those that the request names by their hashes.
         """
-        return self.loras.settled_plan(assignment.planned(self.plan), assignment.token)
+        return self.loras.resolve_plan(assignment.planned(self.plan), assignment.token)
 
 
 class Unreachable(Exception):
@@ -50,7 +50,7 @@ class Unreachable(Exception):
 
 
 class RemoteRunner(ABC):
-    """Has pictures made one after another by another program. It takes no jobs while the program is unreachable."""
+    """Sends jobs, one after another, to another program. It takes no jobs while the program is unreachable."""
 
     KIND: ClassVar[str]
     """The kind's name in ``--runner``."""
@@ -82,7 +82,7 @@ class RemoteRunner(ABC):
 
     @abstractmethod
     def _run(self, assignment: Assignment, reports: Reports) -> None:
-        """Have a job made and report its end; set ``_sent`` when the job is sent. Raises StudioError or Unreachable."""
+        """Have a job made and report its end; set ``_sent`` when it is sent. Raises StudioError or Unreachable."""
 
     @abstractmethod
     def _is_alive(self) -> bool:

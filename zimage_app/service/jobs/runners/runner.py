@@ -99,5 +99,5 @@ class Runner(Protocol):
         ...
 
     def close(self, seconds: float) -> None:
-        """Take no more jobs; wait up to ``seconds`` for the current one to end."""
+        """Accept no more jobs; wait up to ``seconds`` for the current one to end."""
         ...

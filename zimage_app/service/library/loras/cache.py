@@ -1,43 +1,40 @@
 """A cache on disk of what was read from LoRA files, keyed by size and time, so that a big library opens at once.
 
-The cache is expendable: where it is missing, broken or of another version, a new one is begun, and errors of writing it
-are ignored. It holds only files of the last scan, so it doesn't grow.
+The cache may be deleted: if it is missing, damaged or of another version, a new one is started, and write errors are
+ignored. It holds only files of the last scan, so it doesn't grow.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from zimage_app.models.disk.regular_file import read_regular
-from zimage_app.service.library.loras.header import LoraHeader
-from zimage_app.service.library.loras.metadata import Said
+from zimage_app.service.library.loras.header import LoraHeader, read_header
+from zimage_app.service.library.loras.metadata import LoraMetadata, read_companion
+from zimage_app.service.library.loras.scan import ScannedFile, Stamp
 from zimage_app.service.storage.atomic_files import write_whole
 
 log = logging.getLogger(__name__)
 
 VERSION: Literal[4] = 4
-"""Increased whenever the same file would be described differently."""
+"""Increase it whenever a change of the code describes the same file differently."""
 _MAX_FILE = 256 * 2**20
 """Bytes; far more than the app writes."""
 
-Stamp = tuple[int, int]
-"""(size in bytes, modification time in ns); a file with another stamp has changed."""
 
-
-class Known(BaseModel):
+class CachedFile(BaseModel):
     """The cached details of one file."""
 
     model_config = ConfigDict(extra="forbid")
 
     stamp: Stamp
-    contents: LoraHeader | None = None
-    """The header of a LoRA."""
-    said: Said | None = None
+    header: LoraHeader | None = Field(default=None, alias="contents")
+    metadata: LoraMetadata | None = Field(default=None, alias="said")
     """The content of a companion file."""
     sha256: str | None = None
 
@@ -46,7 +43,7 @@ class _Saved(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     version: Literal[4]
-    files: dict[str, Known] = Field(default_factory=dict)
+    files: dict[str, CachedFile] = Field(default_factory=dict)
 
 
 class Cache:
@@ -57,34 +54,31 @@ class Cache:
         self._files = _read(path)
         self._changed = False
 
-    def of(self, name: str, stamp: Stamp) -> Known:
+    def of(self, name: str, stamp: Stamp) -> CachedFile:
         """The cached details of a file; empty where it is new or has changed."""
         known = self._files.get(name)
         if known is None or known.stamp != stamp:
-            known = self._files[name] = Known(stamp=stamp)
+            known = self._files[name] = CachedFile(stamp=stamp)
             self._changed = True
         return known
 
-    def contents(self, name: str, stamp: Stamp, read: Callable[[], LoraHeader]) -> LoraHeader:
-        """A LoRA's header; ``read`` is called where it is not cached."""
-        known = self.of(name, stamp)
-        if known.contents is None:
-            known.contents, self._changed = read(), True
-        return known.contents
+    def header(self, file: ScannedFile) -> LoraHeader:
+        """A LoRA's header, from the file if it isn't cached."""
+        known = self.of(file.name, file.stamp)
+        if known.header is None:
+            known.header, self._changed = read_header(file.path), True
+        return known.header
 
-    def said(self, name: str, stamp: Stamp, read: Callable[[], Said]) -> Said:
-        """A companion's content; ``read`` is called where it is not cached."""
-        known = self.of(name, stamp)
-        if known.said is None:
-            known.said, self._changed = read(), True
-        return known.said
+    def metadata(self, file: ScannedFile) -> LoraMetadata:
+        """A companion's content, from the file if it isn't cached."""
+        known = self.of(file.name, file.stamp)
+        if known.metadata is None:
+            known.metadata, self._changed = read_companion(file.path), True
+        return known.metadata
 
-    def sha256(self, name: str, stamp: Stamp, read: Callable[[], str]) -> str:
-        """A file's SHA-256; ``read`` is called where it is not cached."""
-        known = self.of(name, stamp)
-        if known.sha256 is None:
-            known.sha256, self._changed = read(), True
-        return known.sha256
+    def add_sha256(self, name: str, stamp: Stamp, digest: str) -> None:
+        """Add a file's SHA-256."""
+        self.of(name, stamp).sha256, self._changed = digest, True
 
     def keep_only(self, names: Iterable[str]) -> None:
         """Drop all files but ``names`` from the cache."""
@@ -98,15 +92,14 @@ class Cache:
         if not self._changed:
             return
         try:
-            write_whole(
-                self._path, _Saved(version=VERSION, files=self._files).model_dump_json(exclude_defaults=True).encode()
-            )
+            saved = _Saved(version=VERSION, files=self._files)
+            write_whole(self._path, saved.model_dump_json(by_alias=True, exclude_defaults=True).encode())
         except OSError as error:
             log.info("the cache %s could not be written: %s", self._path, error)
         self._changed = False
 
 
-def _read(path: Path) -> dict[str, Known]:
+def _read(path: Path) -> dict[str, CachedFile]:
     try:
         return _Saved.model_validate_json(read_regular(path, _MAX_FILE)).files
     except FileNotFoundError:

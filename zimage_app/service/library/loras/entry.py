@@ -11,7 +11,7 @@ from pathlib import Path
 from zimage_app.domain.request import holds_word
 from zimage_app.domain.text import Text
 from zimage_app.service.library.loras.header import LoraHeader
-from zimage_app.service.library.loras.metadata import MAX_WORDS, Said
+from zimage_app.service.library.loras.metadata import MAX_WORDS, LoraMetadata
 from zimage_app.service.library.loras.scan import SUFFIX, LoraFiles
 from zimage_app.service.library.loras.sidecar import Notes
 
@@ -38,7 +38,7 @@ class LoraEntry:
     strength: float | None
     """Suggested strength."""
     base: str
-    """The model that the LoRA was trained on, as the file calls it."""
+    """The model that the LoRA was trained on, by its name in the file."""
     note: str
     notes: Notes
     """The user's own notes, which override other sources."""
@@ -67,8 +67,8 @@ class LoraEntry:
         low, high = self.ranks
         return f"{low}" if low == high else f"{low}–{high}"
 
-    def misfit(self, width: int | None) -> Text | None:
-        """Why the LoRA can't act on a model of hidden size ``width``; None where it may."""
+    def width_mismatch(self, width: int | None) -> Text | None:
+        """Why the LoRA can't be applied to a model of hidden size ``width``; None if it may be."""
         if self.width is None or width is None or self.width == width:
             return None
         return Text(
@@ -78,10 +78,10 @@ class LoraEntry:
 
     def remarks(self, width: int | None) -> tuple[Text, ...]:
         """Warnings about the LoRA with a model of hidden size ``width``."""
-        misfit = self.misfit(width)
-        return self.warnings if misfit is None else (*self.warnings, misfit)
+        mismatch = self.width_mismatch(width)
+        return self.warnings if mismatch is None else (*self.warnings, mismatch)
 
-    def unheard(self, prompt: str) -> Text | None:
+    def missing_triggers(self, prompt: str) -> Text | None:
         """A warning where the prompt has none of the trigger words, without which the LoRA may do little; else None."""
         if not self.preset_triggers or any(holds_word(prompt, word) for word in self.preset_triggers):
             return None
@@ -90,9 +90,9 @@ class LoraEntry:
 
 
 def entry_of(
-    files: LoraFiles, contents: LoraHeader, notes: Notes, notes_problem: Text | None, said: Sequence[Said]
+    files: LoraFiles, contents: LoraHeader, notes: Notes, notes_problem: Text | None, said: Sequence[LoraMetadata]
 ) -> LoraEntry:
-    """Merge all details of a LoRA by trust: the user's notes, then what it and its companions say, in this order.
+    """Merge all details of a LoRA, the most trusted first: the user's notes, then its metadata and companion files.
 
     ``notes_problem`` is why the user's notes can't be read.
     """
@@ -123,7 +123,7 @@ def entry_of(
     )
 
 
-def _triggers(notes: Notes, said: Sequence[Said]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _triggers(notes: Notes, said: Sequence[LoraMetadata]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """(default trigger words, all trigger words); guesses only where no source names any."""
     named = tuple(word for each in said for word in (*each.phrase, *each.choices))
     if notes.triggers is not None:
@@ -132,7 +132,7 @@ def _triggers(notes: Notes, said: Sequence[Said]) -> tuple[tuple[str, ...], tupl
     return preset, named or tuple(word for each in said for word in each.guesses)
 
 
-def _warnings(contents: LoraHeader, said: Sequence[Said]) -> Iterator[Text]:
+def _warnings(contents: LoraHeader, said: Sequence[LoraMetadata]) -> Iterator[Text]:
     base = next(filter(None, (each.base for each in said)), "")
     if contents.problem is None and not contents.for_z_image:
         of = Text(f": it is for {base}", f"：它用于 {base}") if base else Text("", "")

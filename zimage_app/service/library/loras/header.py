@@ -20,7 +20,7 @@ from zimage_app.domain.errors import system_reason
 from zimage_app.domain.text import Text
 from zimage_app.models.disk.regular_file import open_regular
 from zimage_app.models.weights.lookalikes import ENOUGH, MAX_BYTES, MAX_TENSORS, TOO_LARGE, TOO_MANY, lookalike
-from zimage_app.service.library.loras.metadata import Said, said_in
+from zimage_app.service.library.loras.metadata import LoraMetadata, parse_metadata
 
 Shape = tuple[int, ...]
 
@@ -69,10 +69,10 @@ class LoraHeader(BaseModel):
     for_z_image: bool = False
     """Whether the names of its keys are those of Z-Image's modules."""
     has_thumbnail: bool = False
-    said: Said = Said()
+    said: LoraMetadata = LoraMetadata()
 
 
-def read_contents(path: Path) -> LoraHeader:
+def read_header(path: Path) -> LoraHeader:
     """Read and summarise a file's header; a file that can't be read as safetensors gets a ``problem``."""
     try:
         if path.stat().st_size > MAX_BYTES:
@@ -87,7 +87,7 @@ def read_contents(path: Path) -> LoraHeader:
         return LoraHeader(problem=_other_content(path) or _broken(str(error)))
     except OSError as error:
         return LoraHeader(problem=_broken(system_reason(error)))
-    names = "\n".join(shapes)  # one search through the joined names is much faster than hundreds of searches
+    names = "\n".join(shapes)  # one search in the joined names is much faster than hundreds of searches
     kind = next((name for name, pattern in _KINDS if pattern.search(names)), "")
     return LoraHeader(
         kind=kind,
@@ -96,7 +96,7 @@ def read_contents(path: Path) -> LoraHeader:
         width=_width(shapes),
         for_z_image=_OURS.search(names) is not None,
         has_thumbnail=_THUMBNAIL.match(metadata.get("modelspec.thumbnail", "")[:40]) is not None,
-        said=said_in(metadata),
+        said=parse_metadata(metadata),
     )
 
 

@@ -21,9 +21,8 @@ from zimage_app.models.disk.regular_file import open_regular
 from zimage_app.models.weights.lookalikes import MAX_BYTES, PICKLE, PICKLES
 from zimage_app.service.library.loras.cache import Cache
 from zimage_app.service.library.loras.entry import LoraEntry, entry_of
-from zimage_app.service.library.loras.header import LoraHeader, read_contents
-from zimage_app.service.library.loras.metadata import read_companion
-from zimage_app.service.library.loras.scan import SUFFIX, FileAt, LoraFiles, readable, scan
+from zimage_app.service.library.loras.header import LoraHeader
+from zimage_app.service.library.loras.scan import SUFFIX, LoraFiles, ScannedFile, readable, scan
 from zimage_app.service.library.loras.sidecar import SIDECAR, Notes, read_notes, write_notes
 from zimage_app.service.library.loras.thumbnails import thumbnail
 
@@ -72,7 +71,7 @@ class LoraLibrary:
             raise _fault(name, entry.problem)
         return entry
 
-    def meant(self, name: str) -> str:
+    def find_by_part(self, name: str) -> str:
         """The full name of a LoRA from a part of it, as in ``ink`` for ``demo-ink-wash``.
 
         For names that a user types. Names in files and records are exact: use ``find`` for them.
@@ -118,11 +117,11 @@ class LoraLibrary:
             raise _fault(entry.name, Text(f"cannot be read ({reason})", f"无法读取（{reason}）")) from error
         with self._lock:
             cache = self._opened()
-            cache.sha256(name, stamp, lambda: digest)
+            cache.add_sha256(name, stamp, digest)
             cache.save()
         return digest
 
-    def settled(self, use: LoraUse, cancelled: Callable[[], bool] = lambda: False) -> tuple[LoraUse, Text | None]:
+    def resolve_use(self, use: LoraUse, cancelled: Callable[[], bool] = lambda: False) -> tuple[LoraUse, Text | None]:
         """The use with its full name and its file's hash, and a warning where the hash differs from the given one.
 
         Raises:
@@ -136,22 +135,22 @@ class LoraLibrary:
             _another_file(entry.name, str(use.sha256), digest) if another else None,
         )
 
-    def settled_plan(
+    def resolve_plan(
         self, plan: GenerationPlan, cancelled: Callable[[], bool]
     ) -> tuple[GenerationPlan, tuple[Text, ...]]:
-        """The plan with its LoRAs as ``settled`` gives them, and warnings where a file is not the plan's by its hash.
+        """Resolve the LoRAs of a plan as ``resolve_use`` does; return the plan, and the warnings about other hashes.
 
         Raises:
-            LoraError: as ``settled``.
+            LoraError: as ``resolve_use``.
         """
-        pairs = [self.settled(use, cancelled) if use.strength else (use, None) for use in plan.request.loras]
+        pairs = [self.resolve_use(use, cancelled) if use.strength else (use, None) for use in plan.request.loras]
         request = plan.request.model_copy(update={"loras": tuple(use for use, _ in pairs)})
         return replace(plan, request=request), tuple(warning for _, warning in pairs if warning)
 
     def hash_files(
         self, uses: Iterable[LoraUse], tell: Callable[[Text], None], cancelled: Callable[[], bool] = lambda: False
     ) -> None:
-        """Hash the files of all LoRAs that are on, to fill the cache; raises as ``settled`` does."""
+        """Hash the files of all LoRAs that are on, to fill the cache; raises as ``resolve_use`` does."""
         for use in uses:
             if use.strength:
                 self.sha256(self.find(use.name), cancelled, tell)
@@ -291,24 +290,16 @@ def _relative(name: str) -> PurePosixPath:
 
 
 def _read(files: LoraFiles, cache: Cache) -> LoraEntry:
-    lora = files.lora
-    contents = (
-        LoraHeader(problem=files.problem)
-        if files.problem
-        else cache.contents(lora.name, lora.stamp, lambda: read_contents(lora.path))
-    )
-    companions = [
-        cache.said(file.name, file.stamp, lambda path=file.path: read_companion(path))  # type: ignore[misc]
-        for file in files.companions
-    ]
-    return entry_of(files, contents, *_notes(files.notes), (contents.said, *companions))
+    header = LoraHeader(problem=files.problem) if files.problem else cache.header(files.lora)
+    companions = [cache.metadata(file) for file in files.companions]
+    return entry_of(files, header, *_notes(files.notes), (header.said, *companions))
 
 
 def _notes_path(entry: LoraEntry) -> Path:
     return entry.path.with_name(entry.path.name[: -len(SUFFIX)] + SIDECAR)
 
 
-def _notes(file: FileAt | None) -> tuple[Notes, Text | None]:
+def _notes(file: ScannedFile | None) -> tuple[Notes, Text | None]:
     """Read the notes without the cache: they are few and short, and users edit them."""
     try:
         return (Notes() if file is None else read_notes(file.path)), None

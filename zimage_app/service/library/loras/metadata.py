@@ -37,7 +37,7 @@ _FREQUENT = 0.8
 _MAX_GUESSES = 3
 
 
-class Said(BaseModel):
+class LoraMetadata(BaseModel):
     """The details in one file; fields are empty where it gives none."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -55,27 +55,27 @@ class Said(BaseModel):
     note: str = ""
 
 
-def read_companion(path: Path) -> Said:
+def read_companion(path: Path) -> LoraMetadata:
     """The details in a companion file; empty where it can't be read."""
     try:
         with open_regular(path) as file:
             data = file.read(_MAX_FILE + 1)
         said = read_json(data.decode("utf-8-sig")) if len(data) <= _MAX_FILE else None
     except (OSError, ValueError, RecursionError):
-        return Said()
-    return said_in(said)
+        return LoraMetadata()
+    return parse_metadata(said)
 
 
-def said_in(data: object) -> Said:
+def parse_metadata(data: object) -> LoraMetadata:
     """The details in parsed data: a safetensors header's metadata, or any of the COMPANIONS."""
     if not isinstance(data, Mapping):
-        return Said()
+        return LoraMetadata()
     model, civitai = (data[key] if isinstance(data.get(key), Mapping) else {} for key in ("model", "civitai"))
     maps = [data, civitai]
-    return Said(
+    return LoraMetadata(
         title=_first_text(maps, _TITLES) or clean_text(model.get("name")),
         base=_base(maps),
-        phrase=_phrase(data),
+        phrase=split_at_commas(data.get("modelspec.trigger_phrase")) or split_at_commas(data.get("activation text")),
         choices=clean_words(word for each in maps for word in _listed(each)),
         guesses=_frequent_tags(data.get("ss_tag_frequency")),
         strength=_strength(data),
@@ -101,7 +101,7 @@ def clean_words(values: Iterable[object]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(words))[:MAX_WORDS]
 
 
-def apart(text: object) -> tuple[str, ...]:
+def split_at_commas(text: object) -> tuple[str, ...]:
     """Split a text with trigger words at its commas."""
     return clean_words(_SEPARATORS.split(text[:_MAX_NOTE])) if isinstance(text, str) else ()
 
@@ -113,10 +113,6 @@ def usable_strength(value: object) -> float | None:
     except (ValueError, OverflowError):
         return None
     return number if math.isfinite(number) and 0.0 < abs(number) <= STRONGEST else None
-
-
-def _phrase(data: Mapping[Any, Any]) -> tuple[str, ...]:
-    return apart(data.get("modelspec.trigger_phrase")) or apart(data.get("activation text"))
 
 
 def _listed(data: Mapping[Any, Any]) -> Iterator[object]:

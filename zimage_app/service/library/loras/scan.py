@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zimage_app.domain.text import Text
-from zimage_app.service.library.loras.cache import Stamp
 from zimage_app.service.library.loras.metadata import COMPANIONS
 from zimage_app.service.library.loras.sidecar import SIDECAR
 
@@ -22,8 +21,12 @@ SUFFIX = ".safetensors"
 _PICTURES = tuple(f"{middle}{ending}" for middle in ("", ".preview") for ending in (".png", ".jpg", ".jpeg", ".webp"))
 
 
+Stamp = tuple[int, int]
+"""(size in bytes, modification time in ns); a file with another stamp has changed."""
+
+
 @dataclass(frozen=True, slots=True)
-class FileAt:
+class ScannedFile:
     """A file as the scan found it."""
 
     name: str
@@ -36,11 +39,11 @@ class FileAt:
 class LoraFiles:
     """A LoRA file with the files beside it."""
 
-    lora: FileAt
-    notes: FileAt | None
-    companions: tuple[FileAt, ...]
+    lora: ScannedFile
+    notes: ScannedFile | None
+    companions: tuple[ScannedFile, ...]
     """Most trusted first."""
-    picture: FileAt | None
+    picture: ScannedFile | None
     problem: Text | None = None
     """Set for a link that leads in a circle, which is not a LoRA; its name then has no suffix."""
 
@@ -61,7 +64,7 @@ def scan(folder: Path) -> Iterator[LoraFiles]:
                 if found is not None:
                     yield found
     for name in circles:
-        yield LoraFiles(FileAt(readable(name), folder / name, (0, 0)), None, (), None, _CIRCLE)
+        yield LoraFiles(ScannedFile(readable(name), folder / name, (0, 0)), None, (), None, _CIRCLE)
 
 
 def _folders(root: Path, circles: list[str]) -> Iterator[tuple[str, frozenset[str]]]:
@@ -111,7 +114,7 @@ def _is_circle(entry: os.DirEntry[str]) -> bool:
 def _with_companions(root: Path, below: str, name: str, files: frozenset[str]) -> LoraFiles | None:
     stem = name[: -len(SUFFIX)]
 
-    def at(ending: str) -> FileAt | None:
+    def at(ending: str) -> ScannedFile | None:
         found = next((each for each in (f"{stem}{ending}", f"{stem}{ending.upper()}") if each in files), None)
         return None if found is None else _file(root, below, found)
 
@@ -126,7 +129,7 @@ def _with_companions(root: Path, below: str, name: str, files: frozenset[str]) -
     )
 
 
-def _file(root: Path, below: str, name: str) -> FileAt | None:
+def _file(root: Path, below: str, name: str) -> ScannedFile | None:
     inner = f"{below}/{name}" if below else name
     path = root / inner
     try:
@@ -135,7 +138,7 @@ def _file(root: Path, below: str, name: str) -> FileAt | None:
         return None
     if not stat.S_ISREG(status.st_mode):  # reading a pipe would never end
         return None
-    return FileAt(readable(inner), path, (status.st_size, status.st_mtime_ns))
+    return ScannedFile(readable(inner), path, (status.st_size, status.st_mtime_ns))
 
 
 def readable(name: str) -> str:

@@ -8,13 +8,13 @@ from pathlib import Path
 from zimage_app.models.disk.regular_file import read_regular
 from zimage_app.service.library.loras.header import embedded_thumbnail
 from zimage_app.service.library.loras.scan import SUFFIX
-from zimage_app.service.pictures.decoding import UnreadablePicture, Wanted, decode
+from zimage_app.service.pictures.decoding import DecodeOptions, UnreadablePicture, decode
 
 SIZE = (256, 320)
 """Maximum (width, height) in pixels."""
 _MAX_FILE = 32 * 2**20
 """Bytes."""
-_WANTED = Wanted(SIZE, "inside", paper=(240, 238, 234))
+_WANTED = DecodeOptions(SIZE, "inside", background=(240, 238, 234))
 
 
 @lru_cache(maxsize=512)

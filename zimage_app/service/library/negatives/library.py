@@ -146,7 +146,7 @@ class NegativeLibrary:
 
     def _look(self) -> _Index:
         files = (path for folder in (*self._shipped, self.folder) for path in visible(folder.glob("*.yaml")))
-        shown = {path.name: path for path in files}  # the user's own win
+        shown = {path.name: path for path in files}  # the user's own category takes precedence
         categories = [_read(path) for path in sorted(shown.values(), key=lambda path: (path.stem != MINE, path.name))]
         try:
             favourites = read_names(self.folder / _FAVOURITES)

@@ -10,38 +10,38 @@ from pathlib import Path
 from typing import TypeVar
 
 from zimage_app.service.many.batch.items import Item
-from zimage_app.service.many.batch.manifest import Manifest, held_name
+from zimage_app.service.many.batch.manifest import Manifest, comparable_name
 from zimage_app.service.pictures.views import SavedPicture
 from zimage_app.service.storage.atomic_files import write_whole
 
 _Item = TypeVar("_Item", bound=Item)
 
 
-def left_of(items: Sequence[_Item], manifest: Manifest) -> list[_Item]:
+def unfinished_items(items: Sequence[_Item], manifest: Manifest) -> list[_Item]:
     """Return the items that still have to be made.
 
-    Where the picture of another item has an item's name, as after entries were moved, it gets a free one.
+    If another item's picture has an item's name, as after entries were moved, the item gets a free name.
     """
     left = [item for item in items if not _is_done(item, manifest)]
     done = {item.key for item in items} - {item.key for item in left}
-    held = {held_name(str(manifest.last[key]["file"])) for key in done}
-    taken = held | {held_name(item.file_name) for item in left}
+    held = {comparable_name(str(manifest.last[key]["file"])) for key in done}
+    taken = held | {comparable_name(item.file_name) for item in left}
     for place, item in enumerate(left):
-        if held_name(item.file_name) in held:
+        if comparable_name(item.file_name) in held:
             left[place] = renamed = _renamed(item, taken)
-            taken.add(held_name(renamed.file_name))
+            taken.add(comparable_name(renamed.file_name))
     return left
 
 
 def count_replaced(items: Iterable[Item], manifest: Manifest) -> int:
-    """Return how many files hold something else now that these items will replace."""
+    """Return how many existing files with other content these items will replace."""
     return sum(
-        manifest.holders.get(held_name(item.file_name)) != item.key and file_of(item, manifest).exists()
+        manifest.holders.get(comparable_name(item.file_name)) != item.key and picture_path(item, manifest).exists()
         for item in items
     )
 
 
-def file_of(item: Item, manifest: Manifest) -> Path:
+def picture_path(item: Item, manifest: Manifest) -> Path:
     """Return the path of an item's picture, which may not exist yet."""
     return manifest.folder / item.file_name
 
@@ -53,7 +53,7 @@ def save_item(item: Item, saved: SavedPicture, manifest: Manifest) -> Path:
         StorageError: the manifest can't be written.
         OSError: the picture can't be linked or copied.
     """
-    path = file_of(item, manifest)
+    path = picture_path(item, manifest)
     _link(saved, path)
     manifest.add(
         "done",
@@ -74,13 +74,13 @@ def _is_done(item: Item, manifest: Manifest) -> bool:
     """Whether the item's picture is there, and no other one has been put in its place since."""
     line = manifest.last.get(item.key, {})
     name = str(line.get("file", ""))
-    own = manifest.holders.get(held_name(name)) == item.key
+    own = manifest.holders.get(comparable_name(name)) == item.key
     return own and line.get("state") == "done" and (manifest.folder / name).is_file()
 
 
 def _renamed(item: _Item, taken: set[str]) -> _Item:
     named = (replace(item, name=f"{item.name}-{number}") for number in itertools.count(2))
-    return next(each for each in named if held_name(each.file_name) not in taken)
+    return next(each for each in named if comparable_name(each.file_name) not in taken)
 
 
 def _link(saved: SavedPicture, path: Path) -> None:

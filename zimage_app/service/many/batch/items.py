@@ -17,7 +17,7 @@ from zimage_app.domain.plan import GenerationPlan
 from zimage_app.domain.request import GenerationRequest, parse_request
 from zimage_app.domain.setting_paths import plain_value, put
 from zimage_app.domain.text import Text, shortened
-from zimage_app.service.many.batch.reading import BatchFile, Entry
+from zimage_app.service.many.batch.reading import BatchEntry, BatchFile
 from zimage_app.service.many.lists import with_more, with_size, without_nulls
 
 SeedMode = Literal["count", "fixed", "random"]
@@ -63,7 +63,7 @@ class BatchOptions:
     name: str = NAME
     """Format of the file names, with ``index``, ``id`` and ``seed``."""
     made_with: str = ""
-    """What decides the pictures besides their settings, such as the model; part of the keys."""
+    """What the pictures depend on besides their settings, such as the model; part of the keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class Item:
     """Position from 1."""
     id: str
     key: str
-    """Hash of all that decides the picture, for resuming; duplicates get different keys by their number."""
+    """Hash of all that the picture depends on, for resuming; duplicates get different keys by their number."""
     name: str
     """File name without suffix."""
     text: str
@@ -103,7 +103,7 @@ def batch_items(source: str, batch: BatchFile, options: BatchOptions) -> tuple[l
         RequestError: the common settings are invalid.
     """
     options = replace(options, settings=without_nulls(options.settings))
-    parse_request({**options.settings, "prompt": _ANY_PROMPT})  # once, rather than again in every entry
+    parse_request({**options.settings, "prompt": _ANY_PROMPT})  # here, so that not every entry reports it
     problems = list(batch.problems)
     persona, notes = _persona(batch)
     items: list[BatchItem] = []
@@ -136,7 +136,9 @@ def _is_setting(name: object) -> bool:
     return isinstance(name, str) and (name.partition(".")[0] in GenerationRequest.model_fields or name in _SHORT)
 
 
-def _item(index: int, entry: Entry, persona: Mapping[str, Any], options: BatchOptions, seen: Counter[str]) -> BatchItem:
+def _item(
+    index: int, entry: BatchEntry, persona: Mapping[str, Any], options: BatchOptions, seen: Counter[str]
+) -> BatchItem:
     values = {str(name): value for name, value in entry.values.items()}
     if entry.written:
         values = {name: value if name in _TEXTS else plain_value(value) for name, value in values.items()}
@@ -146,7 +148,8 @@ def _item(index: int, entry: Entry, persona: Mapping[str, Any], options: BatchOp
     request = parse_request(data)
     plan = options.plan(request if own else _seeded(request, index, options))
     rule = "" if own else f"{options.seed_mode} {options.settings.get('seed')}"
-    digest = _hash(rule, options.made_with, json.dumps(data, sort_keys=True))
+    facts = "\n".join((rule, options.made_with, json.dumps(data, sort_keys=True)))
+    digest = hashlib.sha256(facts.encode()).hexdigest()[:24]
     seen[digest] += 1
     name = _file_name(options.name, index=index, id=id_, seed=plan.request.seed)
     return BatchItem(index, id_, f"{digest}-{seen[digest]}", name, text, plan)
@@ -160,7 +163,7 @@ def _told(values: Mapping[str, Any], name: str, otherwise: str) -> str:
 
 
 def check_letters(name: str, text: str) -> None:
-    """Raise RequestError of ``name`` for a text with half a character, which no file can hold."""
+    """Raise RequestError of ``name`` for a text with a lone surrogate, which can't be encoded as UTF-8."""
     if any("\ud800" <= letter <= "\udfff" for letter in text):
         raise RequestError(
             name, Text("contains an incomplete Unicode character; type it again", "含有残缺字符；请重新输入")
@@ -172,10 +175,6 @@ def _seeded(request: GenerationRequest, index: int, options: BatchOptions) -> Ge
         return request.model_copy(update={"seed": "random"})
     request = request.model_copy(update={"seed": options.seed})
     return with_turn(request, index - 1) if options.seed_mode == "count" else request
-
-
-def _hash(*facts: str) -> str:
-    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:24]
 
 
 def _data(values: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -208,7 +207,7 @@ def _with_short(data: dict[str, Any], values: Mapping[str, Any]) -> dict[str, An
         data = with_more(data, "loras", {"name": values["lora"], "strength": 1.0 if strength is None else strength})
     if values.get("negative_prompt"):
         data["negative"] = values["negative_prompt"]
-    return with_size(data, str(values["size"])) if values.get("size") else data
+    return with_size(data, values["size"]) if values.get("size") else data
 
 
 def _file_name(pattern: str, **facts: object) -> str:

@@ -33,7 +33,7 @@ class Manifest:
     last: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Item's key -> its newest line."""
     holders: dict[str, str] = field(default_factory=dict)
-    """``held_name`` of a file -> key of the item whose picture was put there last."""
+    """``comparable_name`` of a file -> key of the item whose picture was put there last."""
     seed: int | None = None
     """The first seed of the batch; None before the first run."""
     file: str = ""
@@ -44,7 +44,7 @@ class Manifest:
     """Whether the file's last line was written incompletely."""
 
     @classmethod
-    def of(cls, folder: Path, advice: Text = _NO_ADVICE) -> Manifest:
+    def read(cls, folder: Path, advice: Text = _NO_ADVICE) -> Manifest:
         """Read a folder's manifest; empty if there is none. Incomplete lines are ignored.
 
         Raises StorageError, with the ``advice``, if the file can't be read.
@@ -57,7 +57,7 @@ class Manifest:
         except OSError as error:
             raise found._unusable(error) from error
         found._torn = bool(text) and not text.endswith("\n")
-        for line in text.split("\n"):  # not splitlines: a prompt may hold U+2028 and the like
+        for line in text.split("\n"):  # not splitlines, because prompts may contain U+2028
             try:
                 found._take(json.loads(line))
             except (ValueError, KeyError, TypeError, RecursionError):
@@ -67,7 +67,7 @@ class Manifest:
     def add(self, state: ItemState, key: str = "", **facts: Any) -> None:
         """Append a line and flush it to disk; raises StorageError if it can't be written."""
         line: dict[str, Any] = {"state": state, "key": key, "time": datetime.now().astimezone().isoformat(), **facts}
-        # A name of a file that isn't UTF-8 comes as half characters; with backslashes they are JSON all the same.
+        # A file name that isn't UTF-8 contains lone surrogates; escaped with backslashes they are valid JSON.
         written = json.dumps(line, ensure_ascii=False).encode(errors="backslashreplace")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -82,7 +82,7 @@ class Manifest:
         self._take(line)
 
     def add_end(self, state: Literal["failed", "cancelled"], key: str, reason: Text, **facts: Any) -> None:
-        """Append a line about a picture that there won't be, with the reason in both languages."""
+        """Append a line about a picture that won't be made, with the reason in both languages."""
         self.add(state, key, **facts, error=reason.en, error_zh=reason.zh)
 
     def _take(self, line: dict[str, Any]) -> None:
@@ -92,7 +92,7 @@ class Manifest:
         key = str(line["key"])
         self.last[key] = line
         if line["state"] == "done" and "file" in line:
-            self.holders[held_name(str(line["file"]))] = key
+            self.holders[comparable_name(str(line["file"]))] = key
 
     def _unusable(self, error: OSError) -> StorageError:
         path, reason = self.folder / NAME, system_reason(error)
@@ -100,6 +100,6 @@ class Manifest:
         return StorageError(Text(en, f"{path} 无法使用（{reason}）。{self.advice.zh}"))
 
 
-def held_name(name: str) -> str:
-    """Return a file's name as it is compared: some disks take small and capital letters for the same."""
+def comparable_name(name: str) -> str:
+    """Return a file's name for comparisons, because some file systems ignore case."""
     return name.casefold()

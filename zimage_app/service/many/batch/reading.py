@@ -8,7 +8,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
@@ -32,7 +32,7 @@ _MAX_NAME = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class BatchEntry:
     """One entry of a batch file."""
 
     where: Text
@@ -47,16 +47,10 @@ class Entry:
 class BatchFile:
     """A file's entries; a persona's values are kept apart from those of its posts."""
 
-    entries: tuple[Entry, ...]
-    persona: Entry | None = None
+    entries: tuple[BatchEntry, ...]
+    persona: BatchEntry | None = None
     problems: tuple[Text, ...] = ()
     """Errors about entries that can't be parsed."""
-
-
-@dataclass(slots=True)
-class _Found:
-    entries: list[Entry] = field(default_factory=list)
-    problems: list[Text] = field(default_factory=list)
 
 
 def read_batch(path: Path) -> BatchFile:
@@ -100,14 +94,13 @@ def batch_of(data: object, lines: Sequence[int] = ()) -> BatchFile:
         found = _listed(data["tweets"], lines, "tweets.")
         persona = data.get("persona")
         if persona is None:
-            return BatchFile(tuple(found.entries), problems=tuple(found.problems))
+            return found
         if not isinstance(persona, Mapping):
             problem = Text("persona: must be a group of settings", "persona：必须是一组设置")
-            return BatchFile(tuple(found.entries), None, (problem, *found.problems))
-        return BatchFile(tuple(found.entries), Entry(Text("persona", "persona"), persona), tuple(found.problems))
+            return replace(found, problems=(problem, *found.problems))
+        return replace(found, persona=BatchEntry(Text("persona", "persona"), persona))
     if isinstance(data, list):
-        found = _listed(data, lines, "")
-        return BatchFile(tuple(found.entries), problems=tuple(found.problems))
+        return _listed(data, lines, "")
     raise _file_error(
         Text(
             "must hold a list of prompts or settings, or persona and tweets",
@@ -124,37 +117,35 @@ def _counted(items: Iterable[T]) -> Iterator[T]:
         yield item
 
 
-def _listed(items: Sequence[object], lines: Sequence[int], prefix: str) -> _Found:
-    found = _Found()
+def _listed(items: Sequence[object], lines: Sequence[int], prefix: str) -> BatchFile:
+    entries, problems = [], []
     for number, item in enumerate(_counted(items)):
         name = f"{prefix}{number + 1}"
         where = Text(f"entry {name}", f"第 {name} 项")
         if number < len(lines):
             where = _line(lines[number])
         if isinstance(item, str):
-            found.entries.append(Entry(where, {"prompt": item}))
+            entries.append(BatchEntry(where, {"prompt": item}))
         elif isinstance(item, Mapping):
-            found.entries.append(Entry(where, item))
+            entries.append(BatchEntry(where, item))
         else:
-            found.problems.append(
-                Text(f"{where.en}: must be a prompt or a group of settings", f"{where.zh}：必须是提示词或一组设置")
-            )
-    return found
+            problems.append(_joined(where, Text("must be a prompt or a group of settings", "必须是提示词或一组设置")))
+    return BatchFile(tuple(entries), problems=tuple(problems))
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
-    """Yield the lines with their numbers. Only line feeds end them: U+2028 and the like may be part of a prompt."""
+    """Yield the lines with their numbers. Only line feeds end a line, because prompts may contain U+2028."""
     return ((number, line.strip()) for number, line in enumerate(text.split("\n"), 1))
 
 
 def _text(text: str, _name: str) -> BatchFile:
     prompts = ((number, line) for number, line in _lines(text) if line and not line.startswith("#"))
-    return BatchFile(tuple(Entry(_line(number), {"prompt": line}) for number, line in _counted(prompts)))
+    return BatchFile(tuple(BatchEntry(_line(number), {"prompt": line}) for number, line in _counted(prompts)))
 
 
 def _csv(text: str, _name: str) -> BatchFile:
     rows = csv.reader(io.StringIO(text, newline=""), strict=True)
-    found = _Found()
+    entries, problems = [], []
     try:
         names = [name.strip() for name in next(rows, ())]
         if problem := _wrong_names(names):
@@ -163,15 +154,12 @@ def _csv(text: str, _name: str) -> BatchFile:
             where = _line(rows.line_num)
             values = {name: cell for name, cell in zip(names, cells, strict=False) if cell}
             if "" in values or any(cells[len(names) :]):
-                found.problems.append(
-                    Text(f"{where.en}: has more cells than the first line has names", f"{where.zh}：单元格多于表头")
-                )
+                problems.append(_joined(where, Text("has more cells than the first line has names", "单元格多于表头")))
             else:
-                found.entries.append(Entry(where, values, written=True))
+                entries.append(BatchEntry(where, values, written=True))
     except csv.Error as error:
-        where = _line(rows.line_num)
-        found.problems.append(Text(f"{where.en}: is no CSV ({error})", f"{where.zh}：不是有效的 CSV（{error}）"))
-    return BatchFile(tuple(found.entries), problems=tuple(found.problems))
+        problems.append(_joined(_line(rows.line_num), Text(f"is no CSV ({error})", f"不是有效的 CSV（{error}）")))
+    return BatchFile(tuple(entries), problems=tuple(problems))
 
 
 def _wrong_names(names: Sequence[str]) -> Text | None:
@@ -217,7 +205,7 @@ def _json_lines(text: str, _name: str) -> BatchFile:
         except (ValueError, RecursionError) as error:
             problems.append(_joined(_line(number), _no_json(error)))
     found = _listed(items, lines, "")
-    return BatchFile(tuple(found.entries), problems=(*problems, *found.problems))
+    return replace(found, problems=(*problems, *found.problems))
 
 
 def _json(text: str, _name: str) -> BatchFile:
@@ -233,7 +221,9 @@ def _json_entry_lines(text: str) -> list[int]:
     place: int | None = _skipped(text, 0)
     if text[_skipped(text, 0)] == "{":
         parts = iter(_json_places(text, _skipped(text, 0)))
-        place = next((value for key, value in zip(parts, parts, strict=True) if _is_tweets(text, key)), None)
+        place = next(
+            (value for key, value in zip(parts, parts, strict=True) if _JSON.raw_decode(text, key)[0] == "tweets"), None
+        )
     if place is None or text[place] != "[":
         return []
     lines, line, before = [], 1, 0
@@ -242,10 +232,6 @@ def _json_entry_lines(text: str) -> list[int]:
         lines.append(line)
         before = entry
     return lines
-
-
-def _is_tweets(text: str, key: int) -> bool:
-    return bool(_JSON.raw_decode(text, key)[0] == "tweets")
 
 
 def _json_places(text: str, place: int) -> Iterator[int]:

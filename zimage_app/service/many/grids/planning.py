@@ -105,7 +105,7 @@ def _item(index: int, cell: Cell, axes: Sequence[Axis], options: GridOptions) ->
 
 
 def _of_axis(error: RequestError, axes: Sequence[Axis]) -> RequestError:
-    """Return the error with the axis that set its field as field, if there is one."""
+    """Return the error, with the axis that set its field in place of the field, if there is one."""
     axis = next((each for each in axes if each.names(error.field)), None)
     return error if axis is None else RequestError(axis.argument, error.text)
 
@@ -116,15 +116,11 @@ def _special(presets: PresetLibrary) -> dict[str, Apply]:
     def with_preset(data: Data, name: Any) -> Data:
         return applied(presets.load(str(name)).settings, data)
 
-    return {"lora": _with_lora, "size": _with_size, "preset": with_preset}
+    return {"lora": _with_lora, "size": with_size, "preset": with_preset}
 
 
 def _with_lora(data: Data, text: Any) -> Data:
     return data if text in ("none", None) else with_more(data, "loras", lora_use(str(text)))
-
-
-def _with_size(data: Data, text: Any) -> Data:
-    return with_size(data, str(text))
 
 
 def _with_names(plan: GenerationPlan) -> GenerationPlan:

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 _PIECE = 256 * 1024
 
 
-class _Outlet(io.RawIOBase):
+class _ChunkBuffer(io.RawIOBase):
     """Write-only file for ``zipfile`` that collects the written bytes until they are taken."""
 
     def __init__(self) -> None:
@@ -39,9 +39,9 @@ class _Outlet(io.RawIOBase):
 def zip_stream(files: Iterable[tuple[str, Path]]) -> Iterator[bytes]:
     """Yield the bytes of a ZIP of (name inside, file). Files are stored uncompressed, because PNGs are compressed.
 
-    Files that can't be opened are left out. A name that is there already gets a number.
+    Files that can't be opened are left out. A name that is already used gets a number.
     """
-    outlet = _Outlet()
+    outlet = _ChunkBuffer()
     names: set[str] = set()
     with zipfile.ZipFile(outlet, "w", zipfile.ZIP_STORED) as archive:
         for name, path in files:
@@ -52,7 +52,7 @@ def zip_stream(files: Iterable[tuple[str, Path]]) -> Iterator[bytes]:
                 continue
             inside = _free(name, names)
             names.add(inside)
-            # A ZIP knows no time before 1980, which files have where the clock was wrong.
+            # A ZIP can't store a time before 1980, which files have if the clock was wrong.
             info = zipfile.ZipInfo.from_file(path, inside, strict_timestamps=False)
             with source, archive.open(info, "w") as target:
                 while piece := source.read(_PIECE):

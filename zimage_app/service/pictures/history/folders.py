@@ -39,7 +39,7 @@ class _Folder:
 
 
 @dataclass
-class Listing:
+class FolderScan:
     """The result of one scan of the folders."""
 
     changed: dict[str, list[PictureFile]] = field(default_factory=dict)
@@ -55,11 +55,11 @@ class Folders:
         self._root = root
         self._known: dict[str, _Folder] = {}
 
-    def look(self, *, thorough: bool = False) -> Listing:
+    def look(self, *, thorough: bool = False) -> FolderScan:
         """Scan for changes since the last scan; ``thorough`` reads all folders."""
         if thorough:
             self._known.clear()
-        listing = Listing()
+        listing = FolderScan()
         waiting = [""]
         while waiting:
             name = waiting.pop()
@@ -69,7 +69,7 @@ class Folders:
                 self._known.pop(name, None)
         return listing
 
-    def _look_into(self, name: str, listing: Listing) -> list[str]:
+    def _look_into(self, name: str, listing: FolderScan) -> list[str]:
         path = self._root / name
         mtime = path.stat().st_mtime_ns
         known = self._known.get(name)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from zimage_app.domain.errors import StorageError, system_reason
 from zimage_app.domain.text import Text
-from zimage_app.service.pictures.gallery import Gallery, is_id, read_head, stage_files
+from zimage_app.service.pictures.gallery import Gallery, is_id, read_metadata, stage_files
 from zimage_app.service.pictures.history.archive import zip_stream
 from zimage_app.service.pictures.history.favourites import Favourites
 from zimage_app.service.pictures.history.folders import TRASH, Folders, picture_file
@@ -26,9 +26,9 @@ from zimage_app.service.rules.permissions import owner_mark
 log = logging.getLogger(__name__)
 
 INDEX_NAME = ".history.sqlite"
-_PATIENCE = 0.5
+_REFRESH_TIMEOUT = 0.5
 """Seconds that a listing waits for new files to be read; files read later appear in a later listing."""
-_LAST_PATIENCE = 3.0
+_CLOSE_TIMEOUT = 3.0
 """Seconds that ``close`` waits for a background read to stop."""
 _BATCH = 200
 """Files read per transaction, so that listings show progress and stopping loses little work."""
@@ -58,7 +58,7 @@ class History:
 
     def page(self, owner: str | None, search: Search = _ALL, page: int = 1, page_size: int = 20) -> HistoryPage:
         """Return one page of matching pictures, newest first. Raises StorageError if the index can't be used."""
-        current = self.refresh(_PATIENCE)
+        current = self.refresh(_REFRESH_TIMEOUT)
         if self._index is None:  # the index is still being opened
             return HistoryPage((), 0, 1, 1, reading=True)
         found = self._index.page(search, self._who(owner), page, page_size)
@@ -66,7 +66,7 @@ class History:
 
     def ids(self, owner: str | None, search: Search = _ALL) -> list[str]:
         """Return the ids of all matching pictures, newest first."""
-        self.refresh(_PATIENCE)
+        self.refresh(_REFRESH_TIMEOUT)
         return [] if self._index is None else self._index.ids(search, self._who(owner))
 
     def days(self, owner: str | None) -> list[tuple[str, int]]:
@@ -87,7 +87,7 @@ class History:
         for path in self._places(picture_id, trashed=trashed):
             if not path.is_file():
                 continue
-            head = read_head(path)
+            head = read_metadata(path)
             if head.record.id == picture_id and (who is None or (head.owner and head.owner == owner_mark(who))):
                 return SavedPicture(path, head.record)
         return None
@@ -106,7 +106,7 @@ class History:
         return stage_files(picture.path)
 
     def zip(self, ids: Iterable[str], owner: str | None) -> Iterator[bytes]:
-        """Yield a ZIP of pictures and their stage pictures; ids that this owner has no picture of are skipped."""
+        """Yield a ZIP of pictures and their stage pictures; ids of other owners' or unknown pictures are skipped."""
         pictures = [picture for each in dict.fromkeys(ids) if (picture := self._found(each, owner))]
         return zip_stream((path.name, path) for picture in pictures for path in _with_stages(picture.path))
 
@@ -152,7 +152,7 @@ class History:
                 with _storage_errors(path):
                     for file in _with_stages(path):
                         file.unlink(missing_ok=True)
-        self.refresh(_PATIENCE)
+        self.refresh(_REFRESH_TIMEOUT)
         return gone
 
     # Updating the index.
@@ -161,16 +161,16 @@ class History:
         """Start reading the folders in the background."""
         self.refresh(0.0)
 
-    def refresh(self, patience: float | None = None) -> bool:
+    def refresh(self, timeout: float | None = None) -> bool:
         """Update the index; return whether it is up to date.
 
-        Waits up to ``patience`` seconds (None: until done); the update then continues in the background.
+        Waits up to ``timeout`` seconds (None: until done); the update then continues in the background.
         """
-        if self._closing.is_set() or not self._turn.acquire(timeout=-1 if patience is None else patience):
+        if self._closing.is_set() or not self._turn.acquire(timeout=-1 if timeout is None else timeout):
             return False
         worker = threading.Thread(target=self._read_and_let_go, name="history-reader", daemon=True)
         worker.start()
-        worker.join(patience)
+        worker.join(timeout)
         return not worker.is_alive()
 
     def close(self) -> None:
@@ -179,7 +179,7 @@ class History:
         A read that hangs, such as on a lost network drive, is abandoned, so that the program can exit.
         """
         self._closing.set()
-        if not self._turn.acquire(timeout=_LAST_PATIENCE):
+        if not self._turn.acquire(timeout=_CLOSE_TIMEOUT):
             log.warning("the history's reader hangs, and is left behind")
             return
         try:
@@ -208,7 +208,7 @@ class History:
             generation = self._index.generation
             files = self._index.take(self._folders.look(thorough=generation != self._generation))
             if generation == self._index.generation:
-                break  # otherwise the database was replaced by an empty one meanwhile
+                break  # otherwise an empty database has replaced it in the meantime
         self._sync_favourites()
         for start in range(0, len(files), _BATCH):
             if self._closing.is_set():

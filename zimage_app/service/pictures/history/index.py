@@ -17,8 +17,8 @@ from typing import Any
 
 from zimage_app.domain.errors import StorageError
 from zimage_app.domain.text import normalised
-from zimage_app.service.pictures.gallery import Head, is_id, read_head
-from zimage_app.service.pictures.history.folders import TRASH, Listing, PictureFile
+from zimage_app.service.pictures.gallery import PictureMetadata, is_id, read_metadata
+from zimage_app.service.pictures.history.folders import TRASH, FolderScan, PictureFile
 from zimage_app.service.rules.permissions import owner_mark
 from zimage_app.service.storage.database import Database, Migration
 
@@ -51,16 +51,16 @@ _MIGRATIONS: tuple[Migration, ...] = (
     ),
     # LoRAs are found by any word of their names: reread all files.
     ("DELETE FROM files",),
-    # Seeds are those that acted.
+    # Seeds are searched as they were used.
     ("DELETE FROM files",),
 )
 _SHOW = (
     "UPDATE files SET shown = (path = (SELECT path FROM files AS copy WHERE copy.id = files.id"
     " AND copy.trashed = files.trashed ORDER BY copy.path LIMIT 1))"
 )
-Row = tuple[Any, ...]
+FileRow = tuple[Any, ...]
 MAX_SEARCH = 400
-"""Most characters of a search; SQLite takes about a thousand conditions, of which each word is one."""
+"""Maximum characters of a search; SQLite allows about a thousand conditions, and each word is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ class Index:
         """A number that increases whenever the index is replaced by an empty one."""
         return self._database.generation
 
-    def take(self, listing: Listing) -> list[PictureFile]:
+    def take(self, listing: FolderScan) -> list[PictureFile]:
         """Remove rows of files that no longer exist; return files that are new or changed."""
         new: list[PictureFile] = []
         with self._database.transaction() as connection:
@@ -229,11 +229,11 @@ class Index:
             favourite=bool(row["favourite"]),
         )
 
-    def _row(self, file: PictureFile) -> Row:
+    def _row(self, file: PictureFile) -> FileRow:
         trashed = int(file.path.startswith(f"{TRASH}/"))
         place = (file.path, file.folder, file.mtime, file.size, trashed)
         try:
-            head = read_head(self._root / file.path)
+            head = read_metadata(self._root / file.path)
         except StorageError:
             head = None
         if head is None or not is_id(head.record.id):
@@ -251,13 +251,13 @@ def _known(connection: sqlite3.Connection, folder: str) -> dict[str, tuple[int, 
     return {row["path"]: (row["mtime"], row["size"]) for row in rows}
 
 
-def _put(connection: sqlite3.Connection, rows: Iterable[Row]) -> None:
+def _put(connection: sqlite3.Connection, rows: Iterable[FileRow]) -> None:
     names, marks = ", ".join(_COLUMNS), ", ".join("?" * len(_COLUMNS))
     for row in rows:
         connection.execute(
             f"INSERT OR REPLACE INTO files ({names}, shown, sum) VALUES ({marks}, 0, ?)", (*row, _sum(row))
         )
-        _settle(connection, row[_COLUMNS.index("id")])
+        _choose_listed_copy(connection, row[_COLUMNS.index("id")])
 
 
 def _forget(connection: sqlite3.Connection, paths: Iterable[str]) -> None:
@@ -265,16 +265,16 @@ def _forget(connection: sqlite3.Connection, paths: Iterable[str]) -> None:
         row = connection.execute("SELECT id FROM files WHERE path = ?", (path,)).fetchone()
         connection.execute("DELETE FROM files WHERE path = ?", (path,))
         if row is not None:
-            _settle(connection, row["id"])
+            _choose_listed_copy(connection, row["id"])
 
 
-def _settle(connection: sqlite3.Connection, picture_id: str | None) -> None:
+def _choose_listed_copy(connection: sqlite3.Connection, picture_id: str | None) -> None:
     """Choose the copy of a picture that is listed: one that isn't deleted, if possible."""
     if picture_id is not None:
         connection.execute(f"{_SHOW} WHERE id = ?", (picture_id,))
 
 
-def _sum(row: Row) -> int:
+def _sum(row: FileRow) -> int:
     """Return a row's checksum, to detect disk errors that SQLite's own check doesn't find."""
     return zlib.crc32(repr(row).encode("utf-8", "replace"))
 
@@ -295,7 +295,7 @@ _PLACES = {
 }
 
 
-def search_text(head: Head, day: str) -> str:
+def search_text(head: PictureMetadata, day: str) -> str:
     """Return the case-folded text that searches look at: prompts, and settings as ``name:value``."""
     record = head.record
     request = record.request

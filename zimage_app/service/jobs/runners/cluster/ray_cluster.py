@@ -46,7 +46,7 @@ class RayHandle:
         self.actor = actor.remote(*arguments)
 
     def ask(self, method: str, *arguments: Any) -> Any:
-        """See ``Handle.ask``."""
+        """See ``WorkerHandle.ask``."""
         errors = self._ray.exceptions
         try:
             return self._ray.get(getattr(self.actor, method).remote(*arguments), timeout=_TIMEOUT)
@@ -56,7 +56,7 @@ class RayHandle:
             raise Unreachable(type(error).__name__) from error
 
     def share(self, data: bytes) -> Any:
-        """See ``Handle.share``."""
+        """See ``WorkerHandle.share``."""
         return self._ray.put(data)
 
 

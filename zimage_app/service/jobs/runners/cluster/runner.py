@@ -10,7 +10,7 @@ from zimage_app.domain.events import Cancelled, Event, Failed, Finished, Warned
 from zimage_app.domain.plan import GenerationPlan
 from zimage_app.domain.text import Text
 from zimage_app.models.disk.regular_file import read_regular
-from zimage_app.service.jobs.runners.cluster.worker import JobAborted, JobFinished, JobSpec, Loading
+from zimage_app.service.jobs.runners.cluster.worker import JobAborted, JobFinished, JobSpec, LoadingMessage
 from zimage_app.service.jobs.runners.remote import RemoteDependencies, RemoteRunner, Unreachable
 from zimage_app.service.jobs.runners.run_events import report_run
 from zimage_app.service.jobs.runners.runner import INTERNAL, Assignment, Reports
@@ -23,7 +23,7 @@ _RETRY_INTERVAL = 5.0
 """Seconds between checks whether a lost worker is back."""
 
 
-class Handle(Protocol):
+class WorkerHandle(Protocol):
     """Calls methods of a remote ``Worker``."""
 
     def ask(self, method: str, *arguments: Any) -> Any:
@@ -41,7 +41,7 @@ class ClusterRunner(RemoteRunner):
     KIND = "ray"
 
     def __init__(
-        self, dependencies: RemoteDependencies, handle: Handle, name: str, retry_interval: float = _RETRY_INTERVAL
+        self, dependencies: RemoteDependencies, handle: WorkerHandle, name: str, retry_interval: float = _RETRY_INTERVAL
     ) -> None:
         super().__init__(dependencies, name, retry_interval)
         self._handle = handle
@@ -98,7 +98,7 @@ class ClusterRunner(RemoteRunner):
         while True:
             for message in self._handle.ask("poll", spec.job):
                 match message:
-                    case Loading(text):
+                    case LoadingMessage(text):
                         reports.loading(spec.job, text)
                     case GenerationPlan():
                         reports.started(spec.job, message)

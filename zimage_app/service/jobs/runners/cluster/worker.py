@@ -30,14 +30,14 @@ from zimage_app.service.jobs.runners.runner import INTERNAL
 from zimage_app.service.library.loras import LoraLibrary
 from zimage_app.service.library.upscalers import UpscalerLibrary
 from zimage_app.service.setup.config import StudioConfig
-from zimage_app.service.setup.settings import settle
+from zimage_app.service.setup.settings import load_settings
 from zimage_app.service.storage.atomic_files import write_whole
 
 log = logging.getLogger(__name__)
 
 _WAIT = 0.5
 """Seconds that ``Worker.poll`` waits for the first item."""
-_MOST = 100
+_MAX_MESSAGES = 100
 """Maximum number of items that ``Worker.poll`` returns."""
 
 
@@ -55,7 +55,7 @@ class JobSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class Loading:
+class LoadingMessage:
     """A message about what is being loaded."""
 
     text: Text
@@ -71,13 +71,13 @@ class JobFinished:
 
 @dataclass(frozen=True, slots=True)
 class JobAborted:
-    """The end of a job without a picture; ``crashed``: the run broke off, or the worker doesn't know the job."""
+    """The end of a job without a picture; ``crashed``: the run was interrupted, or the worker doesn't know the job."""
 
     how: Literal["failed", "stopped", "crashed"]
     error: StudioError | None = None
 
 
-Message = Loading | GenerationPlan | RunEvent | JobFinished | JobAborted
+Message = LoadingMessage | GenerationPlan | RunEvent | JobFinished | JobAborted
 """Messages about a job; the last one is JobFinished or JobAborted.
 
 A plan means that the model is loaded and the run starts.
@@ -89,7 +89,7 @@ class Worker:
 
     def __init__(self, cache: str, device: str | None = None, config: StudioConfig | None = None) -> None:
         """``cache`` is the folder for files sent with jobs; the model folders are set by environment variables."""
-        self._config = config or settle({}, os.environ).config
+        self._config = config or load_settings({}, os.environ).config
         self._device = device
         self._files = Path(cache).expanduser()
         self._loras = LoraLibrary(self._files / "loras")
@@ -130,7 +130,7 @@ class Worker:
         found: list[Message] = []
         try:
             found.append(queue.get(timeout=_WAIT))
-            while len(found) < _MOST:
+            while len(found) < _MAX_MESSAGES:
                 found.append(queue.get_nowait())
         except Empty:
             pass
@@ -168,7 +168,7 @@ class Worker:
             return spec.job in self._stopped
 
         source = find_model(spec.model, self._config.shelves)
-        generator = self._slot.model(source, lambda text: tell(Loading(text)), stopped)
+        generator = self._slot.model(source, lambda text: tell(LoadingMessage(text)), stopped)
         tell(spec.plan)
         with closing(generator.stream(spec.plan, stopped)) as events:
             for event in events:

@@ -62,7 +62,7 @@ class Listener:
                 message = None
             if message is not None:
                 yield message
-            # By the clock: extensions that report the machine's load send something all the time.
+            # At fixed times, not only in silence: extensions that report the machine's load send messages all the time.
             if message is None or time.monotonic() - self._checked > self._timeouts.check_interval:
                 self._checked = time.monotonic()
                 yield None

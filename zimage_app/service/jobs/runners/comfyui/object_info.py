@@ -12,7 +12,7 @@ from zimage_app.service.exports.comfy.workflow import Nodes
 
 _FILES = frozenset({"unet_name", "clip_name", "vae_name", "lora_name"})
 """Fields whose choices are files, which may be in other folders on the server."""
-_HANDED_IN = frozenset({"image"})
+_UPLOADED = frozenset({"image"})
 """Fields whose files are uploaded with the job."""
 
 
@@ -43,7 +43,7 @@ def _inputs(node: Mapping[str, Any], object_info: Mapping[str, Any], missing: li
         missing.append(kind)
     for name, value in node["inputs"].items():
         choices = _choices(object_info.get(kind), name)
-        found = value if choices is None or name in _HANDED_IN else _found(name, value, choices)
+        found = value if choices is None or name in _UPLOADED else _found(name, value, choices)
         if found is None:
             missing.append(str(value))
         yield name, found

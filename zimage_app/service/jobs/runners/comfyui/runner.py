@@ -24,11 +24,11 @@ from zimage_app.service.exports.comfy.names import file_names
 from zimage_app.service.exports.comfy.workflow import Nodes, build, easycache_notes
 from zimage_app.service.jobs.runners.comfyui.listener import Listener, Timeouts
 from zimage_app.service.jobs.runners.comfyui.object_info import adapted
-from zimage_app.service.jobs.runners.comfyui.server import ComfyServer, Outcome, WrongAnswer
-from zimage_app.service.jobs.runners.comfyui.steps import SAMPLERS, Run, Steps
+from zimage_app.service.jobs.runners.comfyui.server import ComfyServer, Outcome, UnexpectedResponse
+from zimage_app.service.jobs.runners.comfyui.steps import SAMPLERS, EventConverter, ServerRun
 from zimage_app.service.jobs.runners.remote import RemoteDependencies, RemoteRunner, Unreachable
 from zimage_app.service.jobs.runners.runner import Assignment, Reports
-from zimage_app.service.pictures.decoding import UnreadablePicture, Wanted, decode
+from zimage_app.service.pictures.decoding import DecodeOptions, UnreadablePicture, decode
 from zimage_app.service.pictures.picture_files import opened_picture
 
 _CACHE_BUSTER = "run"
@@ -61,14 +61,16 @@ class ComfyRunner(RemoteRunner):
             with Listener(self._server, self._timeouts) as listener:
                 prompt = self._server.submit(nodes, listener.client)
                 self._sent = True
-                reports.loading(job, _waits(self._where))
-                run = Run(plan, nodes, (*warnings, *_notes(plan)))
+                place = self._where
+                waiting = Text(f"Waiting in the queue of the ComfyUI at {place}", f"正在 {place} 的 ComfyUI 队列中等待")
+                reports.loading(job, waiting)
+                run = ServerRun(plan, nodes, (*warnings, *_notes(plan)))
                 outcome = self._followed(prompt, run, listener, assignment, reports)
             self._end(outcome, run, assignment, reports)
         except (StudioError, Unreachable) as error:
             self._object_info = None  # the server's files and nodes may have changed
-            # A server that is well but for this job's request would answer the same at the next try.
-            if isinstance(error, WrongAnswer) and not self._sent and self._is_alive():
+            # A server that works, and rejects only this job's request, would reject it at the next try too.
+            if isinstance(error, UnexpectedResponse) and not self._sent and self._is_alive():
                 raise GenerationError(_failed(self._where, str(error))) from error
             raise
 
@@ -113,16 +115,18 @@ class ComfyRunner(RemoteRunner):
 
     # The run.
 
-    def _followed(self, prompt: str, run: Run, listener: Listener, assignment: Assignment, reports: Reports) -> Outcome:
+    def _followed(
+        self, prompt: str, run: ServerRun, listener: Listener, assignment: Assignment, reports: Reports
+    ) -> Outcome:
         """Report the job's progress until it ends; return its outcome."""
-        steps, started, heard = Steps(run), False, False
+        steps, started, heard = EventConverter(run), False, False
         for message in listener.messages():
             kind, data = message if isinstance(message, tuple) else ("", {})
             state: Outcome | str | None = None
             if message is None or kind.startswith("execution_"):
                 if assignment.token():
                     listener.asked(lambda: self._server.cancel(prompt))
-                if kind or assignment.token() or not heard:  # else the job's own messages are still coming in
+                if kind or assignment.token() or not heard:  # otherwise this job's messages are still arriving
                     state = listener.asked(lambda: self._state(prompt))
             heard = message is not None and (heard or data.get("prompt_id") == prompt)
             outcome = state if isinstance(state, Outcome) else None
@@ -147,7 +151,7 @@ class ComfyRunner(RemoteRunner):
         # It may have ended between the two requests.
         return outcome or self._server.outcome(prompt) or Outcome(lost=True)
 
-    def _report_start(self, job: str, run: Run, reports: Reports) -> None:
+    def _report_start(self, job: str, run: ServerRun, reports: Reports) -> None:
         run.begun = time.monotonic()
         reports.started(job, run.plan)
         if run.warnings:
@@ -155,7 +159,7 @@ class ComfyRunner(RemoteRunner):
 
     # After the run.
 
-    def _end(self, outcome: Outcome, run: Run, assignment: Assignment, reports: Reports) -> None:
+    def _end(self, outcome: Outcome, run: ServerRun, assignment: Assignment, reports: Reports) -> None:
         job = assignment.job
         if (outcome.interrupted or outcome.lost) and assignment.token():
             reports.stopped(job.id)
@@ -163,20 +167,23 @@ class ComfyRunner(RemoteRunner):
         if outcome.lost:
             raise Unreachable("it no longer knows the job")
         if outcome.interrupted:
-            raise GenerationError(_stopped_there(self._where))
+            place = self._where
+            raise GenerationError(
+                Text(f"Stopped by somebody at the ComfyUI at {place}.", f"任务在 {place} 的 ComfyUI 上被人停止。")
+            )
         if outcome.fault:
             raise GenerationError(_failed(self._where, outcome.fault))
         picture = self._picture(outcome, run)
         record = self._record(run, job.model)
         reports.finished(job.id, record, picture)
 
-    def _picture(self, outcome: Outcome, run: Run) -> Picture:
+    def _picture(self, outcome: Outcome, run: ServerRun) -> Picture:
         """Fetch and decode the picture; raises GenerationError if it isn't the requested one."""
         last = run.plan.stages[-1].settings
         size = (last.width, last.height)
         data = self._server.fetch(outcome.images[-1])
         try:
-            decoded = decode(data, Wanted(size, "stretch", packed=False))
+            decoded = decode(data, DecodeOptions(size, "stretch", as_jpeg=False))
         except UnreadablePicture as error:
             raise GenerationError(_another(self._where, str(error))) from error
         if (decoded.width, decoded.height) != size:
@@ -186,7 +193,7 @@ class ComfyRunner(RemoteRunner):
             raise GenerationError(_another(self._where, "of another workflow"))
         return np.frombuffer(decoded.data, np.uint8).reshape(last.height, last.width, 3)
 
-    def _record(self, run: Run, model: str) -> ImageRecord:
+    def _record(self, run: ServerRun, model: str) -> ImageRecord:
         now, last = datetime.now().astimezone(), run.plan.stages[-1].settings
         version, torch, device = self._server.versions()
         return ImageRecord(
@@ -250,14 +257,6 @@ def _notes(plan: GenerationPlan) -> Iterator[Text]:
             "Pictures of single stages are not kept: ComfyUI does not give them.",
             "ComfyUI 不提供各阶段的图片，因此不会保留。",
         )
-
-
-def _waits(address: str) -> Text:
-    return Text(f"Waiting in the queue of the ComfyUI at {address}", f"正在 {address} 的 ComfyUI 队列中等待")
-
-
-def _stopped_there(address: str) -> Text:
-    return Text(f"Stopped by somebody at the ComfyUI at {address}.", f"任务在 {address} 的 ComfyUI 上被人停止。")
 
 
 def _failed(address: str, reason: str) -> Text:

@@ -19,17 +19,17 @@ from zimage_app.service.jobs.runners.remote import Unreachable
 
 _ANSWER_SECONDS = 20.0
 _ALIVE_SECONDS = 3.0
-_MOST = 200 * 2**20
+_MAX_RESPONSE = 200 * 2**20
 """Maximum bytes of a response."""
 _PREVIEW, _PREVIEW_WITH_FACTS = 1, 4
 """Types of the binary messages that contain a preview."""
 _FAULT_LETTERS = 400
 _NOT_NOW = (502, 503, 504)
-"""HTTP statuses that say, mostly of a proxy, that the server behind doesn't respond at the moment."""
+"""HTTP statuses with which a proxy reports that the server behind it is temporarily unavailable."""
 
 
-class WrongAnswer(Unreachable):
-    """The server responds, but not as a ComfyUI that does what was asked."""
+class UnexpectedResponse(Unreachable):
+    """The server responds, but not as ComfyUI does when a request succeeds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +92,12 @@ class ComfyServer:
 
         Raises:
             GenerationError: the server refuses the workflow; contains the server's message.
-            WrongAnswer, Unreachable: as for all requests.
+            UnexpectedResponse, Unreachable: as for all requests.
         """
         body = {"prompt": nodes, "client_id": client, "extra_data": {"preview_method": "latent2rgb"}}
         answer = self._ask("POST", "/prompt", json=body)
         if answer.status_code == 400:
-            raise _refused(self.address, _faults(answer))
+            raise _refused(self.address, _rejection_reasons(answer))
         return str(_parsed(answer, "POST /prompt").get("prompt_id"))
 
     def outcome(self, prompt: str) -> Outcome | None:
@@ -116,7 +116,7 @@ class ComfyServer:
     def cancel(self, prompt: str) -> None:
         """Stop a waiting or running job, and no other.
 
-        It may not be enough to ask once: a waiting job may start while it is being taken out of the queue.
+        One request may not be enough: a waiting job may start while it is being removed from the queue.
         """
         place = self.place(prompt)
         if place == "running":  # older servers ignore the id and interrupt the running job
@@ -147,7 +147,7 @@ class ComfyServer:
         """Send a request; return the response, of any status.
 
         Raises:
-            WrongAnswer: the response is too long.
+            UnexpectedResponse: the response is too long.
             Unreachable: there is none.
         """
         try:
@@ -155,8 +155,8 @@ class ComfyServer:
                 content = bytearray()
                 for piece in answer.iter_bytes():
                     content += piece
-                    if len(content) > _MOST:
-                        raise WrongAnswer(f"its answer to {method} {path} is too long")
+                    if len(content) > _MAX_RESPONSE:
+                        raise UnexpectedResponse(f"its answer to {method} {path} is too long")
         except httpx.HTTPError as error:
             raise Unreachable(str(error) or type(error).__name__) from error
         return httpx.Response(answer.status_code, content=bytes(content))
@@ -207,16 +207,16 @@ def _preview(data: bytes) -> bytes | None:
 
 
 def _parsed(answer: httpx.Response, request: str) -> Mapping[str, Any]:
-    """Return the object in a response; raises WrongAnswer, or Unreachable if the server doesn't respond now."""
+    """Return the object in a response; raises UnexpectedResponse, or Unreachable if the server doesn't respond now."""
     if answer.status_code != 200:
-        kind = Unreachable if answer.status_code in _NOT_NOW else WrongAnswer
+        kind = Unreachable if answer.status_code in _NOT_NOW else UnexpectedResponse
         raise kind(f"it answers HTTP {answer.status_code} to {request}")
     try:
         data = answer.json()
     except ValueError as error:
-        raise WrongAnswer(f"it answers with something else than JSON to {request}") from error
+        raise UnexpectedResponse(f"it answers with something else than JSON to {request}") from error
     if not isinstance(data, dict):
-        raise WrongAnswer(f"it answers with something else than a ComfyUI does to {request}")
+        raise UnexpectedResponse(f"it answers with something else than a ComfyUI does to {request}")
     return data
 
 
@@ -233,7 +233,7 @@ def _outcome(found: Mapping[str, Any]) -> Outcome:
     return Outcome(images, "" if images else "it made no picture")
 
 
-def _faults(answer: httpx.Response) -> str:
+def _rejection_reasons(answer: httpx.Response) -> str:
     """Return the server's reasons for refusing a workflow."""
     try:
         data = answer.json()

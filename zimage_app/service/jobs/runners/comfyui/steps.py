@@ -15,14 +15,14 @@ from zimage_app.domain.plan import GenerationPlan, StagePlan
 from zimage_app.domain.text import Text
 from zimage_app.service.exports.comfy.workflow import Nodes
 from zimage_app.service.jobs.progress import RunEvent
-from zimage_app.service.pictures.decoding import UnreadablePicture, Wanted, decode
+from zimage_app.service.pictures.decoding import DecodeOptions, UnreadablePicture, decode
 
 SAMPLERS = ("KSampler", "SamplerCustom")
 """Classes of the nodes that run stages; a workflow has one such node per stage, in the stages' order."""
 
 
 @dataclass(slots=True)
-class Run:
+class ServerRun:
     """A job that the server has."""
 
     plan: GenerationPlan
@@ -33,10 +33,10 @@ class Run:
     """Stage number -> its seconds."""
 
 
-class Steps:
+class EventConverter:
     """Converts a server's messages to the events of a run."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: ServerRun) -> None:
         self._run = run
         self._stages = _sampler_nodes(run)
         self._current: StagePlan | None = None
@@ -72,12 +72,12 @@ class Steps:
         height, width = stage.latent_size
         if self.preview is not None:
             with suppress(UnreadablePicture):
-                decoded = decode(self.preview, Wanted((width, height), "stretch", packed=False))
+                decoded = decode(self.preview, DecodeOptions((width, height), "stretch", as_jpeg=False))
                 self._picture = np.frombuffer(decoded.data, np.uint8).reshape(height, width, 3)
             self.preview = None
         return np.full((height, width, 3), 127, np.uint8) if self._picture is None else self._picture
 
 
-def _sampler_nodes(run: Run) -> dict[str, StagePlan]:
+def _sampler_nodes(run: ServerRun) -> dict[str, StagePlan]:
     samplers = [key for key, node in run.nodes.items() if node["class_type"] in SAMPLERS]
     return dict(zip(samplers, run.plan.stages, strict=True))

@@ -1,4 +1,4 @@
-"""How models fit into the memory of a graphics card. Opens headers only; imports torch."""
+"""Which models fit into a GPU's memory. Reads only the headers of weight files; imports torch."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from zimage_app.models.weights.placement import MemoryPlan
 from zimage_app.service.setup.config import StudioConfig
 
 _PLAN = MemoryPlan(torch.device("cuda"), torch.bfloat16, Text("bfloat16 on the card", "在显卡上使用 bfloat16"), (8, 9))
-"""For an RTX 40. Older cards unpack some formats while they are used, and need half a gigabyte more."""
+"""For an RTX 40. Older GPUs convert some formats during use, and need half a gigabyte more."""
 
 
 @dataclass(frozen=True, slots=True)
-class Fit:
+class GpuFit:
     """A model in a card's memory."""
 
     name: str
@@ -38,19 +38,19 @@ class Fit:
         return Text(f"{size}: {self.reason.en}.", f"{size}：{self.reason.zh}。")
 
 
-def fits(config: StudioConfig, memory: int) -> Iterator[Fit]:
-    """Every model that is here or whose size is known, on a card of so many bytes, in the list's order."""
+def fit_models(config: StudioConfig, memory: int) -> Iterator[GpuFit]:
+    """How every model whose size is known fits into a GPU with this many bytes of memory, in the list's order."""
     for source in list_models(config.shelves):
         sizes = _sizes(source)
         if sizes is not None:
             plan = fitted(_PLAN, sizes, free_of(memory), source.card)
-            yield Fit(source.card.name, needed(plan, sizes), plan.reason)
+            yield GpuFit(source.card.name, needed(plan, sizes), plan.reason)
 
 
 def _sizes(source: ModelSource) -> ModelSizes | None:
     if source.present:
         try:
             return sizes_of(model_files(source), _PLAN)
-        except ModelError:  # the list of models says what is wrong with it
+        except ModelError:  # the list of models shows its problem
             return None
     return published_sizes(source.card.name) if source.card.name in PUBLISHED else None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from itertools import islice
+from operator import attrgetter
 from pathlib import Path
 
 from zimage_app.domain.errors import StorageError
@@ -21,7 +22,7 @@ _FOLDERS = 30
 """Number of newest folders that are searched."""
 
 
-class Pace:
+class RunTimes:
     """The stage times recorded in the pictures below one folder. Thread-safe."""
 
     def __init__(self, folder: Path) -> None:
@@ -37,8 +38,8 @@ class Pace:
             records = [record for record in self._records.values() if record is not None and record.model == model]
         if not records:
             return ()
-        newest = records[0].surroundings
-        alike = [each for each in records if _place(each) == (newest.device, newest.dtype)]
+        place = attrgetter("surroundings.device", "surroundings.dtype")
+        alike = [record for record in records if place(record) == place(records[0])]
         return tuple(stage for record in alike for stage in timed_stages(record))
 
     def _look(self) -> None:
@@ -65,7 +66,3 @@ def _read(path: Path) -> ImageRecord | None:
         return read_record(path)
     except StorageError:
         return None
-
-
-def _place(record: ImageRecord) -> tuple[str, str]:
-    return record.surroundings.device, record.surroundings.dtype
