@@ -98,13 +98,8 @@ class PatchTargets:
         """Return name -> shape; for packed weights, the shape of the unpacked weight."""
         return {name: tuple(weight.shape) for name, weight in self._weights.items()}
 
-    def plain(self, names: Sequence[str]) -> dict[str, nn.Parameter]:
-        """Return those of the named weights that are plain parameters."""
-        found = {name: self._weights[name] for name in names}
-        return {name: weight for name, weight in found.items() if isinstance(weight, nn.Parameter)}
-
-    def place(self, names: tuple[str, ...]) -> PatchTarget:
-        """Some weights below one another."""
+    def unit(self, names: tuple[str, ...]) -> PatchTarget:
+        """Return the named weights, stacked by rows in this order."""
         return PatchTarget(names, tuple(self._weights[name] for name in names), self._device)
 
 

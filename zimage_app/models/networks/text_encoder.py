@@ -156,7 +156,7 @@ class Qwen3TextEncoder:
         return self._features[prompt]
 
     def offload(self) -> bool:
-        """Move all weights to the computer's memory, since each prompt is encoded only once. See ``Offloadable``."""
+        """Move all weights to the computer's memory, since each prompt is encoded only once."""
         saved = False
         while self._layers.offload():
             saved = True

@@ -100,6 +100,10 @@ class _Layout:
         return self.grid[0] * self.grid[1]
 
 
+def _no_files(name: str) -> Tensor:
+    raise LookupError(f"{name} wasn't read from a file, so LoRAs can't be applied to this model")
+
+
 class FastTransformer:
     """Implements the Transformer protocol.
 
@@ -111,10 +115,10 @@ class FastTransformer:
     Args:
         module: ``ZImage``, or diffusers' module, which has the same parts; its weights may be packed, and those of main
             blocks may be in the computer's memory.
-        origin: returns a weight by name as it was loaded, to restore a modified one.
+        origin: returns a weight by name as it was loaded; without it, the model takes no LoRAs.
     """
 
-    def __init__(self, module: Any, origin: Callable[[str], Tensor] | None = None) -> None:
+    def __init__(self, module: Any, origin: Callable[[str], Tensor] = _no_files) -> None:
         self.module = module
         self.origin = origin
         self.kernels: KernelChoice | None = None
@@ -175,7 +179,7 @@ class FastTransformer:
         return self._main.streamed
 
     def offload(self) -> bool:
-        """Stream half of the main blocks that are still on the device from now on. See ``Offloadable``."""
+        """Stream half of the main blocks that are still on the device from now on."""
         try:
             return self._main.offload()
         finally:
