@@ -56,7 +56,7 @@ from tools.demo_model.train import Corpus, Peers, Recipe, Trainer, handover, mai
 from tools.demo_model.vae import build_vae, psnr, set_encoder
 from tools.demo_model.vocabulary import THINGS, vocabulary
 from zimage_app.domain.request import MAX_PROMPT
-from zimage_app.models.find.card_file import read_card
+from zimage_app.models.find.card_file import plain_card, read_card
 from zimage_app.service.generation.generator import load_generator
 from zimage_app.service.library.loras import LoraLibrary
 
@@ -708,7 +708,7 @@ def test_preview_factors_show_the_picture(vae: Any) -> None:
 
 
 def test_the_card_gives_a_preset_of_the_reference_sizes() -> None:
-    card = read_card(MODEL / "card.yaml", "demo")
+    card = read_card(MODEL / "card.yaml", plain_card("demo"))
     assert [(stage.width, stage.height) for stage in card.stages] == list(SIZES)
     assert len(card.examples) == 6
     assert all(len(example) < MAX_PROMPT for example in card.examples)

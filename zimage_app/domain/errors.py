@@ -68,9 +68,9 @@ class RequestError(StudioError):
         return RequestError(field, self.reason)
 
 
-def wrong_part(shown: str, reason: Text) -> RequestError:
+def wrong_part(shown: str, en: str, zh: str) -> RequestError:
     """The error of a part of the prompt, which is shown before the reason."""
-    return RequestError("prompt", Text(f"{shown} {reason.en}", f"{shown} {reason.zh}"))
+    return RequestError("prompt", Text(f"{shown} {en}", f"{shown} {zh}"))
 
 
 class ForbiddenError(StudioError):

@@ -67,7 +67,7 @@ def split_tags(prompt: str) -> tuple[str, tuple[Tag, ...]]:
     begun = _BEGUN.search(text)
     if begun:
         rest = shortened(text[begun.start() :].partition("\n")[0], _SHOWN)
-        raise wrong_part(rest, Text("the tag is not closed; end it with >", "标签没有结束；请以 > 结尾"))
+        raise wrong_part(rest, "the tag is not closed; end it with >", "标签没有结束；请以 > 结尾")
     return (_closed(text) if tags else text), tags
 
 
@@ -163,14 +163,13 @@ def _tag(match: re.Match[str]) -> Tag:
     name, *arguments = (part.strip() for part in re.split("[:：]", match[1]))
     if not name:
         raise wrong_part(
-            shown, Text("the tag names no LoRA; write <lora:name:0.8>", "标签里没有名称；请写成 <lora:名称:0.8>")
+            shown, "the tag names no LoRA; write <lora:name:0.8>", "标签里没有名称；请写成 <lora:名称:0.8>"
         )
     positional = [part for part in arguments if "=" not in part]
     named = _arguments([part for part in arguments if "=" in part], shown)
     if len(positional) > _NUMBERS_ALLOWED:
         raise wrong_part(
-            shown,
-            Text("has more than two numbers; write <lora:name:0.8>", "数字多于两个；请写成 <lora:名称:0.8>"),
+            shown, "has more than two numbers; write <lora:name:0.8>", "数字多于两个；请写成 <lora:名称:0.8>"
         )
     numbers = [_strength(part, shown) for part in positional]
     text_encoder = _strength(named["te"], shown) if "te" in named else numbers[0] if numbers else 1.0
@@ -185,10 +184,8 @@ def _arguments(parts: list[str], shown: str) -> dict[str, str]:
     if unknown is not None:
         raise wrong_part(
             shown,
-            Text(
-                f"{shortened(unknown, _SHOWN)}= is not supported; te=, unet= and stages= are",
-                f"不支持 {shortened(unknown, _SHOWN)}=；可用 te=、unet=、stages=",
-            ),
+            f"{shortened(unknown, _SHOWN)}= is not supported; te=, unet= and stages= are",
+            f"不支持 {shortened(unknown, _SHOWN)}=；可用 te=、unet=、stages=",
         )
     return pairs
 
@@ -201,10 +198,8 @@ def _strength(text: str, shown: str) -> float:
     if not -STRONGEST <= value <= STRONGEST:
         raise wrong_part(
             shown,
-            Text(
-                f"the strength {shortened(text, _SHOWN)!r} must be a number from {-STRONGEST:g} to {STRONGEST:g}",
-                f"强度 {shortened(text, _SHOWN)!r} 必须是 {-STRONGEST:g} 到 {STRONGEST:g} 之间的数",
-            ),
+            f"the strength {shortened(text, _SHOWN)!r} must be a number from {-STRONGEST:g} to {STRONGEST:g}",
+            f"强度 {shortened(text, _SHOWN)!r} 必须是 {-STRONGEST:g} 到 {STRONGEST:g} 之间的数",
         )
     return value
 
@@ -214,10 +209,8 @@ def _stages(text: str, shown: str) -> tuple[int, ...]:
     if not all(part.isascii() and part.isdecimal() and 1 <= int(part[:9]) <= MAX_STAGES for part in parts):
         raise wrong_part(
             shown,
-            Text(
-                f"stages={shortened(text, _SHOWN)} must be stage numbers, as in stages=1,2",
-                f"stages={shortened(text, _SHOWN)} 必须是阶段编号，例如 stages=1,2",
-            ),
+            f"stages={shortened(text, _SHOWN)} must be stage numbers, as in stages=1,2",
+            f"stages={shortened(text, _SHOWN)} 必须是阶段编号，例如 stages=1,2",
         )
     return tuple(sorted({int(part) for part in parts}))
 

@@ -211,10 +211,7 @@ class _Reader:
         start = self._at
         shown = shortened(self._text[start : start + _SHOWN + 1].partition("\n")[0], _SHOWN)
         if depth > DEEPEST:
-            raise wrong_part(
-                shown,
-                Text(f"is nested more than {DEEPEST} deep", f"嵌套超过 {DEEPEST} 层"),
-            )
+            raise wrong_part(shown, f"is nested more than {DEEPEST} deep", f"嵌套超过 {DEEPEST} 层")
         if self._is_plain_group():
             self._at += 1
             inner, ended = self.parts(depth, _CLOSE)
@@ -239,21 +236,17 @@ class _Reader:
         if not ended:
             raise wrong_part(
                 shown,
-                Text(
-                    r"the choice is not closed; end it with }, or write \{ for a plain brace",
-                    r"选项没有结束；请以 } 结尾，普通花括号请写成 \{",
-                ),
+                r"the choice is not closed; end it with }, or write \{ for a plain brace",
+                r"选项没有结束；请以 } 结尾，普通花括号请写成 \{",
             )
         if several:
             raise wrong_part(
                 shown,
-                Text(
-                    "taking several with $$ is not known here; write one choice for each",
-                    "不支持用 $$ 选取多项；请分别写成多个选项",
-                ),
+                "taking several with $$ is not known here; write one choice for each",
+                "不支持用 $$ 选取多项；请分别写成多个选项",
             )
         if not any(weights):
-            raise wrong_part(shown, Text("has no option with a weight above 0", "所有选项的权重都是 0"))
+            raise wrong_part(shown, "has no option with a weight above 0", "所有选项的权重都是 0")
         self._drawn(start, self._at, depth - 1)
         return (Choice(tuple(options), tuple(weights)),)
 

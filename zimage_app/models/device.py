@@ -10,7 +10,7 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import psutil
 import pynvml
@@ -262,37 +262,21 @@ def _finish(device: torch.device) -> None:
         torch.accelerator.synchronize(device)
 
 
-class Copies(Protocol):
-    """Copies tensors to a device, concurrently with computation if the device can do both."""
+class Copies:
+    """Copies tensors to a device synchronously; a subclass copies concurrently with computation."""
 
     def wait_for_compute(self) -> None:
         """Let later copies wait for the computation queued so far, so that they may overwrite what it reads."""
-        ...
 
     def begin(self, fill: Callable[[Callable[[Tensor, Tensor], None]], _Made]) -> tuple[_Made, object]:
         """Call ``fill`` with a function that copies (target, source); return its result and an event for ``wait``."""
-        ...
-
-    def wait(self, event: object) -> None:
-        """Let computation queued from now on wait for the copies of an event; doesn't block the host."""
-        ...
-
-
-class SyncCopies:
-    """Synchronous copies."""
-
-    def wait_for_compute(self) -> None:
-        """See ``Copies``."""
-
-    def begin(self, fill: Callable[[Callable[[Tensor, Tensor], None]], _Made]) -> tuple[_Made, object]:
-        """See ``Copies``."""
         return fill(_copy), None
 
     def wait(self, event: object) -> None:
-        """See ``Copies``."""
+        """Let computation queued from now on wait for the copies of an event; doesn't block the host."""
 
 
-class AsyncCopies:
+class AsyncCopies(Copies):
     """Asynchronous copies in a separate CUDA stream."""
 
     def __init__(self, device: torch.device) -> None:
@@ -322,7 +306,7 @@ def _copy(target: Tensor, source: Tensor) -> None:
 
 def copies_to(device: torch.device) -> Copies:
     """Return the way to copy weights to a device."""
-    return AsyncCopies(device) if is_asynchronous(device) else SyncCopies()
+    return AsyncCopies(device) if is_asynchronous(device) else Copies()
 
 
 def host_memory(device: torch.device) -> Callable[[Tensor], Tensor]:

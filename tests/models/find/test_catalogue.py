@@ -12,7 +12,7 @@ from tests.models.hub.fake_hub import forget_this_machine
 from zimage_app.domain.card import Z_IMAGE, Z_IMAGE_TURBO
 from zimage_app.domain.errors import ModelError
 from zimage_app.domain.settings.stage import REFERENCE_STAGES
-from zimage_app.models.find.card_file import read_card
+from zimage_app.models.find.card_file import plain_card, read_card
 from zimage_app.models.find.catalogue import Shelves, find_model, list_models, look_up
 from zimage_app.service.setup.config import StudioConfig
 
@@ -197,7 +197,7 @@ def test_a_card_fills_up_with_the_reference(tmp_path: Path) -> None:
         "examples: [a boat, 船]\n",
         encoding="utf-8",
     )
-    card = read_card(path, "mine")
+    card = read_card(path, plain_card("mine"))
     first, second, third, fourth = card.stages
     assert first == REFERENCE_STAGES[0].model_copy(update={"cfg": 3.0})
     assert second.easycache is not None
@@ -234,7 +234,7 @@ def test_a_wrong_card_is_refused_with_its_line(tmp_path: Path, text: str, line: 
     path = tmp_path / "card.yaml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ModelError) as caught:
-        read_card(path, "mine")
+        read_card(path, plain_card("mine"))
     assert f"card.yaml, line {line}, column " in caught.value.text.en
     assert says in caught.value.text.en
     assert f"card.yaml 第 {line} 行" in caught.value.text.zh

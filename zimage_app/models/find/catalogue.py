@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -13,8 +13,7 @@ from zimage_app.domain.card import FAMILY
 from zimage_app.domain.errors import ModelError
 from zimage_app.domain.text import Text
 from zimage_app.models.disk.folders import is_model, visible
-from zimage_app.models.disk.yaml_file import YamlReader
-from zimage_app.models.find.card_file import CARD_KEYS, card_from, plain_card, read_card, read_vocabulary
+from zimage_app.models.find.card_file import plain_card, read_card, read_vocabulary
 from zimage_app.models.find.comfyui import find_comfy_models
 from zimage_app.models.find.model_source import PARTS, ModelSource, comfy_source, diffusers_source, repo_folder
 from zimage_app.models.find.model_yaml import SUFFIX, hub_source, is_repo, read_named
@@ -124,12 +123,11 @@ def _makers(shelves: Shelves) -> dict[str, Callable[[], ModelSource]]:
     ``models``, shipped YAML files, the user's YAML files, and the user's folders in ComfyUI's layout.
     """
     makers: dict[str, Callable[[], ModelSource]] = {}
-    for source in _comfy_sources(shelves):
-        name = source.card.name
-        makers[name] = partial(_unchanged, source)
+    for source in [] if shelves.comfyui is None else find_comfy_models(shelves.comfyui, shelves.models):
+        makers[source.card.name] = partial(replace, source)
     if shelves.shipped is not None and is_model(shelves.shipped):
         makers[shelves.shipped.name] = partial(_folder_source, shelves.shipped)
-    folders = [folder for folder in _subfolders(shelves.models) if is_model(folder)]
+    folders = [folder for folder in shelves.models.iterdir() if is_model(folder)] if shelves.models.is_dir() else []
     makers |= {folder.name: partial(_folder_source, folder) for folder in folders}
     for named in (shelves.shipped_names, shelves.named):
         for path in visible(named.glob(f"*{SUFFIX}")) if named is not None and named.is_dir() else ():
@@ -138,24 +136,12 @@ def _makers(shelves: Shelves) -> dict[str, Callable[[], ModelSource]]:
     return makers | {folder.name: partial(_folder_source, folder) for folder in own}
 
 
-def _unchanged(source: ModelSource) -> ModelSource:
-    return source
-
-
-def _comfy_sources(shelves: Shelves) -> list[ModelSource]:
-    return [] if shelves.comfyui is None else find_comfy_models(shelves.comfyui, shelves.models)
-
-
-def _subfolders(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else iter(())
-
-
 def _folder_source(folder: Path) -> ModelSource:
     name = folder.name or folder.resolve().name
     family = FAMILY.get(name.lower())
     card = plain_card(name) if family is None else replace(family, name=name)
     if (folder / _CARD_FILE).is_file():
-        card = read_card(folder / _CARD_FILE, name)
+        card = read_card(folder / _CARD_FILE, plain_card(name))
     if (folder / _WORDS_FILE).is_file():
         card = replace(card, vocabulary=read_vocabulary(folder / _WORDS_FILE))
     return diffusers_source(card, folder) if (folder / "model_index.json").is_file() else comfy_source(card, folder)
@@ -165,10 +151,7 @@ def _named_source(path: Path, shelves: Shelves) -> ModelSource:
     """Read a model's YAML file; a card.yaml in the model's folder overrides the card in it."""
     source = read_named(path, shelves.models, shelves.comfyui)
     own = source.folder / _CARD_FILE
-    if not own.is_file():
-        return source
-    reader = YamlReader(own)
-    return replace(source, card=card_from(reader, reader.fields(reader.tree(), CARD_KEYS), source.card))
+    return replace(source, card=read_card(own, source.card)) if own.is_file() else source
 
 
 def _read(name: str, maker: Callable[[], ModelSource], shelves: Shelves) -> ModelSource | ModelError:

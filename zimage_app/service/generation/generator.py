@@ -27,13 +27,13 @@ from zimage_app.models.components import Components
 from zimage_app.models.device import device_title, keep_to_own_memory
 from zimage_app.models.find.catalogue import find_model
 from zimage_app.models.find.model_source import ModelSource
-from zimage_app.models.load.loader import LoadProgress, load_components
+from zimage_app.models.load.loader import LoadProgress, ignore_progress, load_components, never_cancelled
 from zimage_app.models.load.memory_plan import plan_memory
 from zimage_app.models.lora import LoraManager, ResolvedLora
 from zimage_app.models.networks.candidates import CANDIDATES
 from zimage_app.models.networks.kernels import KernelChoice
 from zimage_app.models.networks.transformer import FastTransformer
-from zimage_app.service.generation.kernel_memory import KernelMemory
+from zimage_app.service.generation.kernel_memory import StoredChoices
 from zimage_app.service.generation.masks import fitted
 from zimage_app.service.generation.start_pictures import PictureInputs, inputs_of
 from zimage_app.service.library.loras import LoraLibrary
@@ -169,15 +169,15 @@ class Loading:
 
     device: str | None = None
     """Device such as ``cuda:1``; None means the machine's best device."""
-    progress: Callable[[LoadProgress], None] | None = None
+    progress: Callable[[LoadProgress], None] = ignore_progress
     """Called with the progress of reading."""
-    cancelled: Callable[[], bool] | None = None
+    cancelled: Callable[[], bool] = never_cancelled
     memory: int = 0
     """Bytes of stages that it remembers."""
     memory_limit: int | None = None
     """Bytes of the device's memory that may be taken; None: all that are free."""
-    kernels: KernelMemory | None = None
-    """Where it is kept which kernels are quicker on this machine; None: only the plain ones are used."""
+    kernels: Path | None = None
+    """File that stores which kernels are faster on this machine; None: only plain kernels are used."""
     lasting: bool = False
     """Many pictures are expected, so that compiling a kernel may be worth its seconds."""
 
@@ -188,7 +188,7 @@ _AS_USUAL = Loading()
 def loading_as(config: StudioConfig) -> Loading:
     """How a process that is set up so loads its model."""
     # On a borrowed GPU a visitor's seconds would pay for the trials, and a run that exceeds its lease is killed.
-    kernels = None if config.plain or config.borrowed_gpu else KernelMemory(config.state / "kernels.json")
+    kernels = None if config.plain or config.borrowed_gpu else config.state / "kernels.json"
     return Loading(config.device, memory=config.stage_memory, memory_limit=config.device_memory, kernels=kernels)
 
 
@@ -222,6 +222,6 @@ def load_source(
     if loading.kernels is not None and isinstance(transformer, FastTransformer):
         candidates = [each for each in CANDIDATES if loading.lasting or not each.compiled]
         kind = f"{transformer.description}, {len(candidates)} candidates"
-        here = loading.kernels.on(device_title(transformer.device), kind)
-        transformer.kernels = KernelChoice(transformer.device, transformer.dtype, here, candidates)
+        stored = StoredChoices(loading.kernels, device_title(transformer.device), kind)
+        transformer.kernels = KernelChoice(transformer.device, transformer.dtype, stored, candidates)
     return Generator(components, loras, (plan.reason, *components.notes), wildcard, inputs, loading.memory)

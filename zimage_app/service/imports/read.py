@@ -94,18 +94,18 @@ def read_settings(data: bytes, name: str) -> Imported:
         ImportedFileError: the file is too large, damaged or of an unknown kind, or has no usable settings.
     """
     if len(data) > MAX_BYTES:
-        raise _refused(name, Text(f"is bigger than {MAX_BYTES >> 20} MB", f"超过 {MAX_BYTES >> 20} MB"))
+        raise _refused(name, f"is bigger than {MAX_BYTES >> 20} MB", f"超过 {MAX_BYTES >> 20} MB")
     try:
         found = _picture(data, name) if data.startswith(_SIGNATURES) else _text_file(data, name)
         return _imported(found, name)
     except RecursionError as error:
-        raise _refused(name, Text("is nested too deeply", "嵌套过深")) from error
+        raise _refused(name, "is nested too deeply", "嵌套过深") from error
     except MemoryError as error:
-        raise _refused(name, Text("takes too much memory to read", "读取所需的内存过多")) from error
+        raise _refused(name, "takes too much memory to read", "读取所需的内存过多") from error
     except (ArithmeticError, ValueError) as error:
         log.info("%s cannot be imported", name, exc_info=True)
         raise _refused(
-            name, Text("holds a value that can't be read, such as an infinite number", "含有无法读取的数值，例如无穷大")
+            name, "holds a value that can't be read, such as an infinite number", "含有无法读取的数值，例如无穷大"
         ) from error
     except ImportedFileError:
         raise
@@ -196,35 +196,28 @@ def _infotext(found: _Found) -> Imported | None:
 
 def _unknown(found: _Found, name: str) -> ImportedFileError:
     if found.guessed:
-        return _refused(name, Text(f"is of another kind; {_TAKEN.en}", f"不是可用的类型；{_TAKEN.zh}"))
+        return _refused(name, f"is of another kind; {_TAKEN.en}", f"不是可用的类型；{_TAKEN.zh}")
     if "file" in found.texts:
         return _refused(
-            name,
-            Text(f"holds no settings in a form that is known; {_TAKEN.en}", f"不含任何已知格式的参数；{_TAKEN.zh}"),
+            name, f"holds no settings in a form that is known; {_TAKEN.en}", f"不含任何已知格式的参数；{_TAKEN.zh}"
         )
     software = next((found.texts[key] for key in _SOFTWARE if key in found.texts), "")
     if software:
         return _refused(
             name,
-            Text(
-                f"was made by {shown(software)}, whose settings cannot be read",
-                f"由 {shown(software)} 生成，其参数无法读取",
-            ),
+            f"was made by {shown(software)}, whose settings cannot be read",
+            f"由 {shown(software)} 生成，其参数无法读取",
         )
     if keys := ", ".join(key for key, text in found.texts.items() if _tells(key, text)):
         return _refused(
             name,
-            Text(
-                f"holds the data of another program ({shown(keys)}), in a form that is not known here",
-                f"含有其他程序的数据（{shown(keys)}），其格式无法识别",
-            ),
+            f"holds the data of another program ({shown(keys)}), in a form that is not known here",
+            f"含有其他程序的数据（{shown(keys)}），其格式无法识别",
         )
     return _refused(
         name,
-        Text(
-            "holds no settings; chat apps and picture hosts often remove them, so take the original file",
-            "不含参数；聊天软件和图床常会删除参数，请使用原始文件",
-        ),
+        "holds no settings; chat apps and picture hosts often remove them, so take the original file",
+        "不含参数；聊天软件和图床常会删除参数，请使用原始文件",
     )
 
 
@@ -247,8 +240,7 @@ def _picture(data: bytes, name: str) -> _Found:
     except UnreadablePicture as error:
         reason = shown(error)
         raise _refused(
-            name,
-            Text(f"is damaged or no picture that can be read ({reason})", f"已损坏或不是可读取的图片（{reason}）"),
+            name, f"is damaged or no picture that can be read ({reason})", f"已损坏或不是可读取的图片（{reason}）"
         ) from error
     return _Found({key: text for key, text in texts.items() if len(text) <= _MAX_TEXT}, size)
 
@@ -256,11 +248,11 @@ def _picture(data: bytes, name: str) -> _Found:
 def _text_file(data: bytes, name: str) -> _Found:
     if len(data) > _MAX_TEXT:
         raise _refused(
-            name, Text(f"is no picture, and bigger than {_MAX_TEXT >> 20} MB", f"不是图片，且超过 {_MAX_TEXT >> 20} MB")
+            name, f"is no picture, and bigger than {_MAX_TEXT >> 20} MB", f"不是图片，且超过 {_MAX_TEXT >> 20} MB"
         )
     found = decoded(data)
     if found is None:
-        raise _refused(name, Text(f"is of another kind; {_TAKEN.en}", f"不是可用的类型；{_TAKEN.zh}"))
+        raise _refused(name, f"is of another kind; {_TAKEN.en}", f"不是可用的类型；{_TAKEN.zh}")
     return _Found({"file": found[0]}, guessed=found[1])
 
 
@@ -286,5 +278,5 @@ def _json(text: str, most: int = MAX_VALUES) -> Any:
         return None
 
 
-def _refused(name: str, reason: Text) -> ImportedFileError:
-    return ImportedFileError(Text(f"{shown(name)} {reason.en}.", f"{shown(name)} {reason.zh}。"))
+def _refused(name: str, en: str, zh: str) -> ImportedFileError:
+    return ImportedFileError(Text(f"{shown(name)} {en}.", f"{shown(name)} {zh}。"))
