@@ -28,6 +28,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from benchmarks.evaluate import SIGMA, STAGES
 from zimage_app.models.device import best_device, named_device
 from zimage_app.models.find.card_file import plain_card
 from zimage_app.models.find.model_files import CONFIGS, PartFiles
@@ -39,10 +40,7 @@ from zimage_app.models.tiny import write_tiny_model
 from zimage_app.models.weights.placement import MemoryPlan, plan_for
 from zimage_app.models.weights.weight_file import open_file, open_folder, read_json
 
-STAGES = ((28, 22), (54, 42), (108, 84))
-"""Latent (height, width) of the reference workflow's stages."""
 CAPTION = 60
-SIGMA = 0.7
 _SHARD = 2 * 10**9
 """Maximum numbers per shard."""
 _LEADING_SCALES = {"Q8_0": 1, "Q4_0": 1, "Q4_K": 2}

@@ -119,9 +119,9 @@ def _rays(paint: Grey, middle: tuple[float, float], radius: float) -> tuple[Grey
     return edges, radii
 
 
-def drawn_scenes(count: int, seed: int = DRAWN_SEED) -> list[Scene]:
+def drawn_scenes(count: int) -> list[Scene]:
     """Return scenes with a sun or full moon that nothing covers."""
-    rng = random.Random(seed)
+    rng = random.Random(DRAWN_SEED)
     scenes: list[Scene] = []
     while len(scenes) < count:
         scene = sample_scene(rng)

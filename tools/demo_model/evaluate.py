@@ -36,13 +36,14 @@ from zimage_app.domain.sizes import size_from, sized
 
 PROMPTS = Path("tests/data/demo_prompts.json")
 COLUMNS = 10
-THUMBNAIL = (168, 216)
+WIDTH = 168
 ASKED = ("time", "ground", "kind", "colour", "side", "celestial", "clouds", "birds")
 DRAWN_SEED = 78
 ROUND_TRIPS = 60
 UNWANTED = {"clouds": ("云", "clouds"), "birds": ("鸟", "birds"), "celestial": ("太阳", "sun")}
 """Attributes that a negative prompt should remove, and their words."""
 GUIDED_PROMPTS = 30
+REMOVAL_TRIES = 30
 
 log = logging.getLogger(__name__)
 Verdicts = dict[str, bool]
@@ -109,12 +110,12 @@ class Evaluation:
             means[f"cfg {cfg:g}"] = round(sum(found.values()) / len(found), 1)
         return means
 
-    def removal(self, tries: int = 30) -> dict[str, str]:
+    def removal(self) -> dict[str, str]:
         """Return how many of the unrequested things a negative prompt removes, after stage 1."""
         result: dict[str, str] = {}
         for name, unwanted in UNWANTED.items():
             there = gone = 0
-            for number in range(tries):
+            for number in range(REMOVAL_TRIES):
                 prompt, negative = ("湖", unwanted[0]) if number % 2 else ("a lake by day", unwanted[1])
                 if not self._shows(name, self.picture(prompt, number, stages=self.first_stage)):
                     continue
@@ -189,24 +190,22 @@ def judge_all(setup: Setup, prompts: list[Wanted], processes: int) -> list[Judge
     return judged
 
 
-def contact_sheet(images: list[Image.Image]) -> Image.Image:
-    """Arrange the pictures in rows, left to right."""
-    width = THUMBNAIL[0]
+def contact_sheet(images: list[Image.Image], columns: int = COLUMNS, width: int = WIDTH) -> Image.Image:
+    """Arrange pictures of one shape in rows, left to right; each ``width`` pixels wide."""
     height = round(images[0].height * width / images[0].width)
-    sheet = Image.new("RGB", (COLUMNS * width, -(-len(images) // COLUMNS) * height), "white")
+    sheet = Image.new("RGB", (columns * width, -(-len(images) // columns) * height), "white")
     for i, image in enumerate(images):
-        sheet.paste(
-            image.resize((width, height), Image.Resampling.LANCZOS), (i % COLUMNS * width, i // COLUMNS * height)
-        )
+        small = image.resize((width, height), Image.Resampling.LANCZOS)
+        sheet.paste(small, (i % columns * width, i // columns * height))
     return sheet
 
 
-def probe_through_vae(probe: Probe, ratio: str, vae_folder: Path, count: int = ROUND_TRIPS) -> dict[str, float]:
+def probe_through_vae(probe: Probe, ratio: str, vae_folder: Path) -> dict[str, float]:
     """Return the probe's accuracy in percent on large drawn scenes encoded and decoded by the VAE."""
     vae = AutoencoderKL.from_pretrained(vae_folder, torch_dtype=torch.float32).eval()
     rng = random.Random(DRAWN_SEED + 1)
     verdicts: list[Verdicts] = []
-    for number in range(count):
+    for number in range(ROUND_TRIPS):
         scene = sample_scene(rng, held_out=number % 2 == 0)
         found = probe.answers(through_vae(vae, render(scene, 800000 + number, SHAPES[ratio][2])))
         verdicts.append({name: found[name] == value for name, value in truth(scene).items() if value is not None})

@@ -119,11 +119,11 @@ def _wanted(scene: Scene, lang: Lang, rng: random.Random, number: int) -> Wanted
     )
 
 
-def evaluation_prompts(count: int = COUNT, seed: int = SEED) -> list[Wanted]:
+def evaluation_prompts() -> list[Wanted]:
     """Return the prompts, alternating Chinese and English; always the same ones."""
-    rng = random.Random(seed)
+    rng = random.Random(SEED)
     prompts: list[Wanted] = []
-    while len(prompts) < count:
+    while len(prompts) < COUNT:
         lang: Lang = "zh" if len(prompts) % 2 == 0 else "en"
         wanted = _wanted(sample_scene(rng, held_out=True), lang, rng, len(prompts))
         if wanted is not None:
