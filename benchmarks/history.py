@@ -23,7 +23,7 @@ import numpy as np
 from benchmarks.library import milliseconds
 from zimage_app.domain.card import Z_IMAGE_TURBO
 from zimage_app.domain.plan import make_plan
-from zimage_app.domain.record import ImageRecord, StageRecord, Surroundings, new_id
+from zimage_app.domain.record import ImageRecord, RunEnvironment, StageRecord, new_id
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.service.pictures.gallery import Gallery
 from zimage_app.service.pictures.history import History, Search
@@ -56,7 +56,7 @@ def write_pictures(folder: Path, count: int) -> None:
             height=864,
             seconds=4.5,
             stages=stages,
-            surroundings=Surroundings(app="0", torch="2", device="cpu", dtype="float32", threads=1),
+            surroundings=RunEnvironment(app="0", torch="2", device="cpu", dtype="float32", threads=1),
         )
         gallery.save(pixels, record)
 

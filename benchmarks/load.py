@@ -49,7 +49,7 @@ _QUICK = {"n_layers": 2, "n_refiner_layers": 1, "dim": 768, "n_heads": 6, "n_kv_
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class LoadResult:
     """One line of the table."""
 
     layout: str
@@ -67,7 +67,7 @@ class Row:
     """Peak memory on the accelerator."""
 
 
-class Memory:
+class MemorySampler:
     """Samples this process's memory in a background thread."""
 
     def __init__(self) -> None:
@@ -210,7 +210,7 @@ def load(layout: str, folder: Path, config: Mapping[str, Any], plan: MemoryPlan)
     return FastTransformer(part.fill(plan, lambda _: None), part.reader(plan).again)
 
 
-def measure(layout: str, folder: Path, config: Mapping[str, Any], options: argparse.Namespace) -> Row:
+def measure(layout: str, folder: Path, config: Mapping[str, Any], options: argparse.Namespace) -> LoadResult:
     """Load and evaluate in this process."""
     torch.set_num_threads(options.threads)
     device = best_device() if options.device is None else named_device(options.device)
@@ -220,13 +220,13 @@ def measure(layout: str, folder: Path, config: Mapping[str, Any], options: argpa
     importlib.import_module("gguf")
     TRANSFORMER.build_empty(config)
     TEXT_ENCODER.build_empty(read_json(CONFIGS / "text_encoder" / "config.json"))
-    memory = Memory()
+    memory = MemorySampler()
     begin = time.perf_counter()
     fast = load(layout, folder, config, plan)
     seconds, load_anon = time.perf_counter() - begin, memory.peak
     times = tuple(round(_evaluate(fast, size, config), 2) for size in STAGES[: options.stages])
     on_cuda = device.type == "cuda"
-    return Row(
+    return LoadResult(
         layout,
         round(sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e9, 2),
         round(seconds, 2),
@@ -252,7 +252,7 @@ def _evaluate(fast: FastTransformer, size: tuple[int, int], config: Mapping[str,
     return clock() - begin
 
 
-def in_own_process(layout: str, options: argparse.Namespace) -> Row:
+def in_own_process(layout: str, options: argparse.Namespace) -> LoadResult:
     """Write a layout, measure it in a new process, and delete it."""
     folder = options.folder / layout
     shutil.rmtree(folder, ignore_errors=True)
@@ -267,7 +267,7 @@ def in_own_process(layout: str, options: argparse.Namespace) -> Row:
             [sys.executable, "-m", "benchmarks.load", *words], check=True, stdout=subprocess.PIPE, text=True
         )
         found = json.loads(done.stdout.splitlines()[-1])
-        return Row(**found | {"evaluation_s": tuple(found["evaluation_s"])})
+        return LoadResult(**found | {"evaluation_s": tuple(found["evaluation_s"])})
     finally:
         shutil.rmtree(folder)
 
@@ -278,7 +278,7 @@ def config_of(options: argparse.Namespace) -> dict[str, Any]:
     return config | _QUICK if options.quick else config
 
 
-def line(row: Row) -> str:
+def line(row: LoadResult) -> str:
     """Format a row as text."""
     measured = [f"{seconds:.2f}" for seconds in row.evaluation_s]
     times = " ".join(f"{shown:>8}" for shown in measured + ["-"] * (len(STAGES) - len(measured)))

@@ -81,7 +81,7 @@ class StartFile(BaseModel):
     differential: float | None = None
 
 
-class LoraFile(BaseModel):
+class CaseLora(BaseModel):
     """A LoRA's file and strength."""
 
     file: str
@@ -95,7 +95,7 @@ class Case(BaseModel):
     text: TextFile
     stages: tuple[dict[str, Any], ...]
     start: StartFile | None = None
-    loras: tuple[LoraFile, ...] | None = None
+    loras: tuple[CaseLora, ...] | None = None
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
     device: str | None = None
     threads: Annotated[int, Field(ge=1)] | None = None

@@ -66,8 +66,8 @@ def cost(runs: CfgOneRuns, pairs: int) -> str:
     taken = [[runs.seconds("湖", seed, **settings) for settings in ({}, {"nag": Nag()})] for seed in range(pairs)]
     ratios = sorted(100 * (nag / plain - 1) for plain, nag in taken)
     plain = statistics.median(each for each, _ in taken)
-    said = f"median {statistics.median(ratios):+.0f} %, from {ratios[0]:+.0f} % to {ratios[-1]:+.0f} %"
-    return f"NAG, {pairs} pairs of whole runs: {said}; a plain run takes {plain:.1f} s.\n"
+    summary = f"median {statistics.median(ratios):+.0f} %, from {ratios[0]:+.0f} % to {ratios[-1]:+.0f} %"
+    return f"NAG, {pairs} pairs of whole runs: {summary}; a plain run takes {plain:.1f} s.\n"
 
 
 def distances(runs: CfgOneRuns) -> str:

@@ -257,14 +257,14 @@ def stage_plans(stages: Sequence[tuple[int, Stage, int]], shift: float) -> list[
         sigmas = _sigmas(number, stage, 1.0 if taken else stage.denoise)
         if taken:
             sigmas = (taken.sigma, *(level for level in sigmas if level < taken.sigma))
-        handed = _handed_on(sigmas, taken.seed if taken else seed, stages[place : place + 2])
-        if handed:
-            sigmas = (*(level for level in sigmas if level > handed.sigma), handed.sigma)
+        handed_over = _handed_on(sigmas, taken.seed if taken else seed, stages[place : place + 2])
+        if handed_over:
+            sigmas = (*(level for level in sigmas if level > handed_over.sigma), handed_over.sigma)
         if taken:
             ratio = growth(plans[-1].latent_size, _latent_size(stage))
             sigmas = (as_float32(raised(taken.sigma, ratio)), *sigmas[1:])
         plans.append(StagePlan(number, stage, sigmas, seed, _window(stage.easycache, shift), taken))
-        shift, taken = stage.shift, handed
+        shift, taken = stage.shift, handed_over
     return plans
 
 
@@ -318,14 +318,14 @@ def _sigmas(number: int, stage: Stage, denoise: float) -> tuple[float, ...]:
     sigmas = _levels(stage, stage.steps, denoise)
     if len(sigmas) <= stage.steps:
         fewer = range(stage.steps - 1, 0, -1)
-        most = next((steps for steps in fewer if len(_levels(stage, steps, denoise)) > steps), 1)
+        max_steps = next((steps for steps in fewer if len(_levels(stage, steps, denoise)) > steps), 1)
         raise RequestError(
             f"stages.{number}.steps",
             Text(
                 f"{stage.steps} (stage {number + 1}) is more than the {stage.scheduler} scheduler can tell apart at"
-                f" this denoise; use at most {most} or another scheduler",
+                f" this denoise; use at most {max_steps} or another scheduler",
                 f"{stage.steps}（第 {number + 1} 阶段）超过 {stage.scheduler} 调度器在此重绘幅度下能区分的步数；"
-                f"请不超过 {most} 步或换一个调度器",
+                f"请不超过 {max_steps} 步或换一个调度器",
             ),
         )
     return sigmas
@@ -372,10 +372,10 @@ def _warnings(request: GenerationRequest, plans: list[StagePlan]) -> tuple[Text,
                 "stages",
             )
         )
-    return (*warnings, *_odd_shapes(plans))
+    return (*warnings, *_different_shapes(plans))
 
 
-def _odd_shapes(plans: Sequence[StagePlan]) -> Iterator[Text]:
+def _different_shapes(plans: Sequence[StagePlan]) -> Iterator[Text]:
     """Stages whose pictures the next ones stretch, because they have another shape than the last."""
     last = plans[-1].settings
     odd = [plan for plan in plans if not same_shape(plan.settings, last)]

@@ -16,7 +16,7 @@ from zimage_app.domain.catalogue import unread_options
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.request import GenerationRequest, parse_request
 from zimage_app.domain.settings.knob import knob_of
-from zimage_app.domain.settings.lora_use import STRONGEST, LoraUse
+from zimage_app.domain.settings.lora_use import MAX_STRENGTH, LoraUse
 from zimage_app.domain.settings.stage import REFERENCE_STAGES, STAGE_GROUPS, Stage
 from zimage_app.domain.sizes import final_stage, size_from, sized_data, with_sizes
 from zimage_app.domain.text import Text
@@ -256,12 +256,12 @@ def _use(use: LoraUse) -> str:
 
 
 def _strength(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not -STRONGEST <= value <= STRONGEST:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -MAX_STRENGTH <= value <= MAX_STRENGTH:
         raise RequestError(
             "lora_strength",
             Text(
-                f"{value!r} must be a number from {-STRONGEST:g} to {STRONGEST:g}",
-                f"{value!r} 必须是 {-STRONGEST:g} 到 {STRONGEST:g} 的数字",
+                f"{value!r} must be a number from {-MAX_STRENGTH:g} to {MAX_STRENGTH:g}",
+                f"{value!r} 必须是 {-MAX_STRENGTH:g} 到 {MAX_STRENGTH:g} 的数字",
             ),
         )
     return float(value)

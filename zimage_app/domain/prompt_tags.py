@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from zimage_app.domain.errors import LoraError, RequestError, wrong_part
 from zimage_app.domain.request import GenerationRequest
-from zimage_app.domain.settings.lora_use import MAX_LORAS, STRONGEST, LoraUse
+from zimage_app.domain.settings.lora_use import MAX_LORAS, MAX_STRENGTH, LoraUse
 from zimage_app.domain.settings.stage import MAX_STAGES
 from zimage_app.domain.text import Text, shortened
 
@@ -64,9 +64,9 @@ def split_tags(prompt: str) -> tuple[str, tuple[Tag, ...]]:
     """
     tags = tuple(_tag(match) for match in _TAG.finditer(prompt))
     text = _TAG.sub(_GAP, prompt.replace(_GAP, " ")) if tags else prompt
-    begun = _BEGUN.search(text)
-    if begun:
-        rest = shortened(text[begun.start() :].partition("\n")[0], _SHOWN)
+    unclosed = _BEGUN.search(text)
+    if unclosed:
+        rest = shortened(text[unclosed.start() :].partition("\n")[0], _SHOWN)
         raise wrong_part(rest, "the tag is not closed; end it with >", "标签没有结束；请以 > 结尾")
     return (_closed(text) if tags else text), tags
 
@@ -195,11 +195,11 @@ def _strength(text: str, shown: str) -> float:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not -STRONGEST <= value <= STRONGEST:
+    if not -MAX_STRENGTH <= value <= MAX_STRENGTH:
         raise wrong_part(
             shown,
-            f"the strength {shortened(text, _SHOWN)!r} must be a number from {-STRONGEST:g} to {STRONGEST:g}",
-            f"强度 {shortened(text, _SHOWN)!r} 必须是 {-STRONGEST:g} 到 {STRONGEST:g} 之间的数",
+            f"the strength {shortened(text, _SHOWN)!r} must be a number from {-MAX_STRENGTH:g} to {MAX_STRENGTH:g}",
+            f"强度 {shortened(text, _SHOWN)!r} 必须是 {-MAX_STRENGTH:g} 到 {MAX_STRENGTH:g} 之间的数",
         )
     return value
 

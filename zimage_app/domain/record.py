@@ -26,7 +26,7 @@ from zimage_app.domain.settings.stage import MAX_SEED, MAX_STAGES
 from zimage_app.domain.settings.start_picture import StartPicture
 from zimage_app.domain.text import Text
 from zimage_app.domain.version import SERVICE
-from zimage_app.domain.wildcard_expansion import as_it_stands
+from zimage_app.domain.wildcard_expansion import with_literal_template
 
 SCHEMA_VERSION: Literal[1] = 1
 
@@ -74,7 +74,7 @@ class StageRecord(BaseModel):
     """The stage was not run; the cached result of an earlier run was used, and the counts are that run's."""
 
 
-class Surroundings(BaseModel):
+class RunEnvironment(BaseModel):
     """The environment of a run: in another one, the same seed and settings may differ in the last digit."""
 
     model_config = _FROZEN
@@ -113,7 +113,7 @@ class ImageRecord(BaseModel):
     height: _Side
     seconds: _Seconds
     stages: Annotated[tuple[StageRecord, ...], Field(min_length=1, max_length=MAX_STAGES)]
-    surroundings: Surroundings
+    surroundings: RunEnvironment
 
     @field_validator("stages")
     @classmethod
@@ -166,7 +166,7 @@ class ImageRecord(BaseModel):
                 )
             ) from error
         # In records older than wildcard support, text that looks like a wildcard reached the model unchanged.
-        return record.model_copy(update={"request": as_it_stands(record.request)})
+        return record.model_copy(update={"request": with_literal_template(record.request)})
 
     @property
     def parameters_text(self) -> str:

@@ -13,7 +13,7 @@ from zimage_app.domain.text import Text
 
 GRID = 16
 """Every side is a multiple of this many pixels."""
-LEAST_SIDE = 64
+MIN_SIDE = 64
 _SIZE = re.compile(r"([0-9]{1,5})\s*[xX×*]\s*([0-9]{1,5})")
 _RATIO = re.compile(r"([0-9]{1,5}(?:\.[0-9]{1,4})?)\s*[:：]\s*([0-9]{1,5}(?:\.[0-9]{1,4})?)")
 
@@ -114,8 +114,8 @@ def _share(stage: Stage, last: tuple[int, int], width: int, height: int, times: 
         return width, height
     share = times * math.sqrt(stage.width * stage.height / math.prod(last))
     return (
-        min(max(_on_grid(width * share), LEAST_SIDE), MAX_SIDE),
-        min(max(_on_grid(height * share), LEAST_SIDE), MAX_SIDE),
+        min(max(_on_grid(width * share), MIN_SIDE), MAX_SIDE),
+        min(max(_on_grid(height * share), MIN_SIDE), MAX_SIDE),
     )
 
 
@@ -124,12 +124,12 @@ def _on_grid(side: float) -> int:
 
 
 def _check_side(text: str, side: int) -> None:
-    if not LEAST_SIDE <= side <= MAX_SIDE:
+    if not MIN_SIDE <= side <= MAX_SIDE:
         raise RequestError(
             "size",
             Text(
-                f"{text}: comes to a side of {side}; allowed are {LEAST_SIDE} to {MAX_SIDE} pixels",
-                f"{text}：边长为 {side}；允许 {LEAST_SIDE} 到 {MAX_SIDE} 像素",
+                f"{text}: comes to a side of {side}; allowed are {MIN_SIDE} to {MAX_SIDE} pixels",
+                f"{text}：边长为 {side}；允许 {MIN_SIDE} 到 {MAX_SIDE} 像素",
             ),
         )
     if side % GRID:

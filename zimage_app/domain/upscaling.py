@@ -17,10 +17,10 @@ from zimage_app.domain.settings.knob import STRICT
 from zimage_app.domain.settings.lora_use import LoraUse
 from zimage_app.domain.settings.stage import MAX_SIDE, Seed, Stage
 from zimage_app.domain.settings.start_picture import StartPicture, Upscaler
-from zimage_app.domain.sizes import GRID, LEAST_SIDE
+from zimage_app.domain.sizes import GRID, MIN_SIDE
 from zimage_app.domain.text import Text
 
-_FEWEST_STEPS = 8
+_MIN_STEPS = 8
 
 
 class Upscaling(BaseModel):
@@ -75,7 +75,7 @@ def upscaled(
     settings = {
         "width": width,
         "height": height,
-        "steps": asked.steps or max(_FEWEST_STEPS, math.ceil(usual.steps * asked.denoise)),
+        "steps": asked.steps or max(_MIN_STEPS, math.ceil(usual.steps * asked.denoise)),
         "denoise": asked.denoise,
         "shift": card.shift,
         "easycache": None,
@@ -131,17 +131,17 @@ def _acting(uses: tuple[LoraUse, ...], stage: int) -> tuple[LoraUse, ...]:
 
 def _enlarged(size: tuple[int, int], factor: float) -> tuple[int, int]:
     """The enlarged (width, height), rounded to the grid; raises RequestError where a side exceeds MAX_SIDE."""
-    width, height = (max(round(side * factor / GRID) * GRID, LEAST_SIDE) for side in size)
-    longest = max(width, height)
-    if longest > MAX_SIDE:
-        most = math.floor(MAX_SIDE / max(size) * 100) / 100
+    width, height = (max(round(side * factor / GRID) * GRID, MIN_SIDE) for side in size)
+    long_side = max(width, height)
+    if long_side > MAX_SIDE:
+        max_factor = math.floor(MAX_SIDE / max(size) * 100) / 100
         shown = f"{size[0]} x {size[1]}"
         raise RequestError(
             "factor",
             Text(
-                f"{factor:g} times {shown} has a side of {longest} pixels; at most {MAX_SIDE} are possible, which is a"
-                f" factor of {most:g}",
-                f"{shown} 放大 {factor:g} 倍后边长为 {longest}，最多 {MAX_SIDE}，即最多 {most:g} 倍",
+                f"{factor:g} times {shown} has a side of {long_side} pixels; at most {MAX_SIDE} are possible, which is"
+                f" a factor of {max_factor:g}",
+                f"{shown} 放大 {factor:g} 倍后边长为 {long_side}，最多 {MAX_SIDE}，即最多 {max_factor:g} 倍",
             ),
         )
     return width, height

@@ -58,7 +58,7 @@ def request_combinations(request: GenerationRequest, lines: Lines) -> int:
     return prod(_combinations(field, text, lines) for field, several in texts.items() for text in several)
 
 
-def as_it_stands(request: GenerationRequest) -> GenerationRequest:
+def with_literal_template(request: GenerationRequest) -> GenerationRequest:
     """The request with a template equal to its texts, so that nothing is drawn; for records older than wildcards."""
     words = (*request.triggers, *(word for use in request.loras for word in use.triggers))
     if request.template is not None or all(map(is_plain, (request.prompt, request.negative, *words))):

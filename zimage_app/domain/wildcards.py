@@ -24,7 +24,7 @@ from zimage_app.domain.text import Text, shortened
 Lines = Callable[[str], Sequence[str]]
 """Returns the lines of a wildcard by its name; for an unknown name raises RequestError that lists the known ones."""
 
-DEEPEST = 16
+MAX_DEPTH = 16
 """Deepest nesting of choices in choices, and of wildcards in wildcards."""
 _MAX_DRAWS = 1000
 """Draws per text: where lines refer to two wildcards each, the result would grow exponentially."""
@@ -78,7 +78,7 @@ def parse(text: str) -> Parts:
     """
     if not _MARK.search(text):
         return (text,)
-    parts = _Reader(text).parts(0)[0]
+    parts = _WildcardParser(text).parts(0)[0]
     unescaped = "".join(part for part in parts if isinstance(part, str))
     nothing_drawn = all(isinstance(part, str) for part in parts)
     # Backslashes are removed only from a text that would have something to draw without them.
@@ -87,9 +87,9 @@ def parse(text: str) -> Parts:
 
 def _draws(text: str) -> bool:
     """Whether there is something to draw in a text, or would be without its backslashes."""
-    for _ in range(DEEPEST):
+    for _ in range(MAX_DEPTH):
         try:
-            parts = _Reader(text).parts(0)[0]
+            parts = _WildcardParser(text).parts(0)[0]
         except RequestError:
             return True
         unescaped = "".join(part for part in parts if isinstance(part, str))
@@ -104,7 +104,7 @@ def drawn_pieces(text: str) -> tuple[str, ...]:
 
     Raises what ``parse`` does.
     """
-    reader = _Reader(text)
+    reader = _WildcardParser(text)
     reader.parts(0)
     return tuple(text[begin:end] for begin, end in reader.drawn)
 
@@ -125,7 +125,7 @@ def combinations(parts: Parts, lines: Lines) -> int:
 
     Raises what ``draw`` does.
     """
-    return _Count(lines).of(parts, ())
+    return _CombinationCounter(lines).of(parts, ())
 
 
 def wildcards_in(parts: Parts) -> tuple[str, ...]:
@@ -169,7 +169,7 @@ def split_words(text: str) -> list[str]:
     return [each for piece in (*words, word) if (each := piece.strip())]
 
 
-class _Reader:
+class _WildcardParser:
     """Parses a text in one pass from left to right."""
 
     def __init__(self, text: str) -> None:
@@ -210,8 +210,8 @@ class _Reader:
     def _braces(self, depth: int) -> Parts:
         start = self._at
         shown = shortened(self._text[start : start + _SHOWN + 1].partition("\n")[0], _SHOWN)
-        if depth > DEEPEST:
-            raise wrong_part(shown, f"is nested more than {DEEPEST} deep", f"嵌套超过 {DEEPEST} 层")
+        if depth > MAX_DEPTH:
+            raise wrong_part(shown, f"is nested more than {MAX_DEPTH} deep", f"嵌套超过 {MAX_DEPTH} 层")
         if self._is_plain_group():
             self._at += 1
             inner, ended = self.parts(depth, _CLOSE)
@@ -302,7 +302,7 @@ class _Draw:
         return self.text(choice.options[min(place, last)], inside)
 
 
-class _Count:
+class _CombinationCounter:
     """Counts the ways to draw one text; each wildcard is counted once and cached."""
 
     def __init__(self, lines: Lines) -> None:
@@ -332,9 +332,9 @@ def _choice_of(name: str, lines: Lines, inside: tuple[str, ...]) -> Choice:
     path = " → ".join(f"__{each}__" for each in (*inside, name))
     if name in inside:
         raise RequestError("prompt", Text(f"{path} refers to itself", f"{path} 循环引用"))
-    if len(inside) >= DEEPEST:
+    if len(inside) >= MAX_DEPTH:
         raise RequestError(
-            "prompt", Text(f"{path} is nested more than {DEEPEST} deep", f"{path} 嵌套超过 {DEEPEST} 层")
+            "prompt", Text(f"{path} is nested more than {MAX_DEPTH} deep", f"{path} 嵌套超过 {MAX_DEPTH} 层")
         )
     options: list[Parts] = []
     weights: list[float] = []

@@ -251,10 +251,10 @@ def _pinned(shape: Sequence[int], dtype: torch.dtype) -> Tensor | None:
 def seconds_of(device: torch.device, work: Callable[[], object]) -> float:
     """Return the seconds that ``work`` takes on a device, after all earlier work is finished."""
     _finish(device)
-    begun = time.perf_counter()
+    started = time.perf_counter()
     work()
     _finish(device)
-    return time.perf_counter() - begun
+    return time.perf_counter() - started
 
 
 def _finish(device: torch.device) -> None:

@@ -19,7 +19,7 @@ from tests.models.hub.fake_hub import FakeHub
 from zimage_app.domain.errors import FetchError
 from zimage_app.models.find.model_source import Remote
 from zimage_app.models.hub.hosts import HuggingFace, ModelScope, host_of, reach
-from zimage_app.models.hub.listing import Checksum, Listing, RepoFile, is_inside
+from zimage_app.models.hub.listing import Checksum, RepoFile, RepoListing, is_inside
 from zimage_app.models.hub.retry_policy import Busy, RetryPolicy
 
 
@@ -199,10 +199,10 @@ def test_an_unknown_source_is_refused_with_those_there_are() -> None:
 
 
 def test_pauses() -> None:
-    patience = RetryPolicy(pause=1.0, longest=60.0)
-    assert [patience.after(failures) for failures in (1, 2, 3, 9)] == [1.0, 2.0, 4.0, 60.0]
-    assert patience.after(1, asked=30.0) == 30.0
-    assert patience.after(1, asked=9999.0) == 60.0
+    retry_policy = RetryPolicy(pause=1.0, max_pause=60.0)
+    assert [retry_policy.after(failures) for failures in (1, 2, 3, 9)] == [1.0, 2.0, 4.0, 60.0]
+    assert retry_policy.after(1, asked=30.0) == 30.0
+    assert retry_policy.after(1, asked=9999.0) == 60.0
 
 
 def test_retry_after_is_a_number_or_a_date() -> None:
@@ -232,8 +232,8 @@ def test_paths_that_lead_outside(path: str) -> None:
     assert is_inside("transformer/config.json")
 
 
-def listing(*paths: str) -> Listing:
-    return Listing("a/b", "main", tuple(RepoFile(path, 1, None) for path in paths))
+def listing(*paths: str) -> RepoListing:
+    return RepoListing("a/b", "main", tuple(RepoFile(path, 1, None) for path in paths))
 
 
 def test_of_two_copies_of_the_weights_one_is_taken() -> None:

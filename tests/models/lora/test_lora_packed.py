@@ -16,7 +16,7 @@ from tests.models.packed_support import PACKERS, WIDE_CONFIG, velocity, wide_wei
 from tests.models.stock import GOLDEN_CONFIG, normal, rel
 from zimage_app.domain.errors import ModelError
 from zimage_app.domain.text import Text
-from zimage_app.engine.guidance.nag import Extrapolation
+from zimage_app.engine.guidance.nag import NagCombine
 from zimage_app.models.load.loader import load_transformer
 from zimage_app.models.lora import LoraManager, ResolvedLora
 from zimage_app.models.networks.transformer import FastTransformer
@@ -104,7 +104,7 @@ def test_as_if_merged_and_off_again(pair: Pair, tmp_path: Path, stack: str) -> N
 def test_nag_reads_packed_weights_and_their_loras(pair: Pair, tmp_path: Path) -> None:
     packed, unpacked = pair
     uses = [ResolvedLora(write(tmp_path, split(packed, 0)), 0.8)]
-    nag = Extrapolation(6.0, 1.5, 0.5)
+    nag = NagCombine(6.0, 1.5, 0.5)
     before = velocity(packed, nag)
     assert rel(before, velocity(unpacked, nag)) < 1e-5
     for fast in pair:

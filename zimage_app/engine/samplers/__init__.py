@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from zimage_app.domain.settings.stage import Stage
-from zimage_app.engine.noise import SILENT, Interval, IntervalNoise, NoiseSources
+from zimage_app.engine.noise import ZERO_NOISE, Interval, IntervalNoise, NoiseSources
 from zimage_app.engine.samplers.adams import (
     adams_bashforth,
     deis_weights,
@@ -71,7 +71,7 @@ SAMPLERS: dict[str, Sampler] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Foresight:
+class ExpectedCalls:
     """What a sampler will ask for, in order."""
 
     levels: tuple[float, ...]
@@ -80,7 +80,7 @@ class Foresight:
     """(sigma, next sigma) of the increments of its Brownian motion."""
 
 
-def foresight(sampler: str, sigmas: Sequence[float] | Tensor, settings: Stage, shift: float) -> Foresight:
+def expected_calls(sampler: str, sigmas: Sequence[float] | Tensor, settings: Stage, shift: float) -> ExpectedCalls:
     """Found by running the sampler on a latent of one element, without noise; none depends on the latent."""
     levels: list[float] = []
     intervals: list[Interval] = []
@@ -96,8 +96,8 @@ def foresight(sampler: str, sigmas: Sequence[float] | Tensor, settings: Stage, s
 
         return draw
 
-    noise = NoiseSources(SILENT.step, brownian)
+    noise = NoiseSources(ZERO_NOISE.step, brownian)
     task = SamplerInput(denoise, torch.as_tensor(sigmas, dtype=torch.float32), settings, 0, shift, noise)
     for _ in SAMPLERS[sampler](task, torch.zeros(1, 1, 1, 1)):
         pass
-    return Foresight(tuple(levels), tuple(intervals))
+    return ExpectedCalls(tuple(levels), tuple(intervals))

@@ -27,7 +27,7 @@ from zimage_app.models.find.model_source import ModelSource, PartLocation, PartL
 from zimage_app.models.find.tokenizers import find_tokenizer
 
 if TYPE_CHECKING:
-    from zimage_app.models.weights.weight_file import Entry
+    from zimage_app.models.weights.weight_file import TensorEntry
 
 log = logging.getLogger(__name__)
 
@@ -177,7 +177,7 @@ def _by_name(path: Path) -> Found | None:
     return next((Found(part, path, 0, packed=False) for part, fits in marks if fits), None)
 
 
-def _marks(entries: Mapping[str, Entry]) -> Iterator[tuple[str, int]]:
+def _marks(entries: Mapping[str, TensorEntry]) -> Iterator[tuple[str, int]]:
     """Yield (part, width) if the file has the tensors that identify this part of a Z-Image model."""
     shapes = {key: entry.shape for key, entry in entries.items()}
 

@@ -28,7 +28,7 @@ def no_network(host: str, other: Text) -> FetchError:
     )
 
 
-def odd_proxy(variable: str, address: str) -> FetchError:
+def invalid_proxy(variable: str, address: str) -> FetchError:
     """The proxy in ``variable``, or in the system's settings if that is empty, isn't one that can be used."""
     kind, colon, place = address.rpartition("://")
     shown_address = f"{kind}{colon}{place.rpartition('@')[2]}"  # without user and password
@@ -96,7 +96,7 @@ def busy(host: str, status: int) -> FetchError:
     )
 
 
-def odd_answer(host: str) -> FetchError:
+def unexpected_answer(host: str) -> FetchError:
     """The response isn't one of a model hub."""
     return _error(
         f"{host} does not answer as a model hub does: check the address of the mirror,"
@@ -143,7 +143,7 @@ def not_writable(path: Path, reason: str) -> FetchError:
     )
 
 
-def twice(folder: Path) -> FetchError:
+def already_downloading(folder: Path) -> FetchError:
     """Another window or program is downloading into this folder."""
     return _error(
         f"{folder.name} is being fetched by another window or program: wait for that one, or stop it.",

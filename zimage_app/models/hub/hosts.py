@@ -20,7 +20,7 @@ from zimage_app.domain.errors import FetchError
 from zimage_app.domain.text import Text
 from zimage_app.domain.version import __version__
 from zimage_app.models.hub import errors
-from zimage_app.models.hub.listing import Checksum, Listing, RepoFile, is_inside
+from zimage_app.models.hub.listing import Checksum, RepoFile, RepoListing, is_inside
 from zimage_app.models.hub.retry_policy import Busy, RetryPolicy
 
 HUGGINGFACE_URL = "https://huggingface.co"
@@ -56,10 +56,10 @@ class Host(ABC):
         return urlsplit(self.endpoint).netloc
 
     @abstractmethod
-    def listing(self, repo: str, patience: RetryPolicy) -> Listing:
+    def listing(self, repo: str, retry_policy: RetryPolicy) -> RepoListing:
         """List the files of a repository ``owner/name``; raises FetchError, or Busy if it should be retried."""
 
-    def url(self, listing: Listing, path: str) -> str:
+    def url(self, listing: RepoListing, path: str) -> str:
         """Return the download URL of a file."""
         return f"{self.page(listing.repo)}/resolve/{listing.revision}/{quote(path)}"
 
@@ -79,7 +79,7 @@ class HuggingFace(Host):
     endpoint: str = field(default_factory=lambda: os.environ.get("HF_ENDPOINT") or HUGGINGFACE_URL)
     key: ClassVar[str] = "huggingface"
 
-    def listing(self, repo: str, patience: RetryPolicy) -> Listing:
+    def listing(self, repo: str, retry_policy: RetryPolicy) -> RepoListing:
         """List the files of a repository at its newest commit."""
         from huggingface_hub import HfApi, constants
         from huggingface_hub.errors import (
@@ -95,7 +95,7 @@ class HuggingFace(Host):
         api = HfApi(self.endpoint.rstrip("/"), library_name=_PROGRAM, library_version=__version__)
 
         def ask() -> Any:
-            return api.model_info(repo, files_metadata=True, timeout=patience.answer)
+            return api.model_info(repo, files_metadata=True, timeout=retry_policy.answer)
 
         try:
             info = _requested(self, ask)
@@ -106,18 +106,18 @@ class HuggingFace(Host):
         except HfHubHTTPError as error:
             raise self._refused(repo, error.response.status_code, error.response.headers) from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise errors.odd_answer(self.name) from error
+            raise errors.unexpected_answer(self.name) from error
         files = [_hugging_file(item) for item in info.siblings or ()]
         if not info.sha or None in files:
-            raise errors.odd_answer(self.name)
-        return Listing(repo, info.sha, tuple(file for file in files if file is not None))
+            raise errors.unexpected_answer(self.name)
+        return RepoListing(repo, info.sha, tuple(file for file in files if file is not None))
 
     def _refused(self, repo: str, status: int, headers: Any) -> Exception:
         if status in Busy.STATUSES:
             return Busy.of(status, headers)
         if status in (401, 403):
             return errors.forbidden(repo, self.name, status)
-        return errors.no_repo(repo, self.name) if status == 404 else errors.odd_answer(self.name)
+        return errors.no_repo(repo, self.name) if status == 404 else errors.unexpected_answer(self.name)
 
     def page(self, repo: str) -> str:
         """Return the URL of the repository's web page."""
@@ -148,10 +148,10 @@ class ModelScope(Host):
     endpoint: str = MODELSCOPE_URL
     key: ClassVar[str] = "modelscope"
 
-    def listing(self, repo: str, patience: RetryPolicy) -> Listing:
+    def listing(self, repo: str, retry_policy: RetryPolicy) -> RepoListing:
         """List the files of a repository at its newest revision."""
         url = f"{self.endpoint}/api/v1/models/{repo}/repo/files"
-        timeout = httpx.Timeout(patience.answer)
+        timeout = httpx.Timeout(retry_policy.answer)
 
         def ask() -> httpx.Response:
             wanted = {"Revision": _REVISION, "Recursive": "true"}
@@ -166,8 +166,8 @@ class ModelScope(Host):
             items = answer.raise_for_status().json()["Data"]["Files"]
             files = [_scope_file(item) for item in items if item["Type"] != "tree"]
         except (httpx.HTTPStatusError, ValueError, KeyError, TypeError) as error:
-            raise errors.odd_answer(self.name) from error
-        return Listing(repo, _REVISION, tuple(files))
+            raise errors.unexpected_answer(self.name) from error
+        return RepoListing(repo, _REVISION, tuple(files))
 
     def page(self, repo: str) -> str:
         """Return the URL of the repository's web page."""
@@ -242,7 +242,7 @@ def reach(host: Host, seconds: float) -> None:
     try:
         client = httpx.Client(timeout=seconds)
     except (ValueError, httpx.InvalidURL) as error:  # from the addresses of proxies
-        raise errors.odd_proxy(*_odd_proxy()) from error
+        raise errors.invalid_proxy(*_invalid_proxy()) from error
     settled, connected = threading.Event(), threading.Event()
     failures: list[Exception] = []
 
@@ -267,7 +267,7 @@ def reach(host: Host, seconds: float) -> None:
         raise errors.no_network(host.name, _OTHER[host.key]) from (failures[0] if failures else None)
 
 
-def _odd_proxy() -> tuple[str, str]:
+def _invalid_proxy() -> tuple[str, str]:
     """The name of the variable whose proxy can't be used, and its value; the name is empty for a system's setting."""
     proxies = getproxies()
     for scheme in ("http", "https", "all"):

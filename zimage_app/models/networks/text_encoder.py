@@ -110,14 +110,14 @@ def _from_words(folder: Path) -> tokenizers.Tokenizer:
     return made
 
 
-def check_length(tokens: int, most: int) -> None:
+def check_length(tokens: int, max_tokens: int) -> None:
     """Raise RequestError where a prompt has more tokens than a model takes."""
-    if tokens > most:
+    if tokens > max_tokens:
         raise RequestError(
             "prompt",
             Text(
-                f"has {tokens} tokens, but this model takes at most {most}; make it shorter",
-                f"有 {tokens} 个词元，而此模型最多接受 {most} 个；请缩短提示词",
+                f"has {tokens} tokens, but this model takes at most {max_tokens}; make it shorter",
+                f"有 {tokens} 个词元，而此模型最多接受 {max_tokens} 个；请缩短提示词",
             ),
         )
 

@@ -258,11 +258,11 @@ class FastTransformer:
             raise ValueError("an evaluation needs at least one prompt")
         grid = (size[0] // _PATCH, size[1] // _PATCH)
         self._check_grid(grid)
-        behind = [[item] for item in prompts]
+        row_prompts = [[item] for item in prompts]
         if guidance is not None:
-            behind[0].append(self._checked_prompt(guidance.prompt))
+            row_prompts[0].append(self._checked_prompt(guidance.prompt))
         image = [_image_positions(grid, item.features.shape[0]) for item in prompts]
-        captions = [[_caption_positions(item.features.shape[0]) for item in each] for each in behind]
+        captions = [[_caption_positions(item.features.shape[0]) for item in each] for each in row_prompts]
         image_ropes = [self._rope(positions) for positions in image]
         ropes = [self._rope(torch.cat([picture, *texts])) for picture, texts in zip(image, captions, strict=True)]
         packed = guidance is not None or len({rope.shape[0] for rope in ropes}) > 1
@@ -272,20 +272,20 @@ class FastTransformer:
             image_pads=-(grid[0] * grid[1]) % TOKEN_MULTIPLE,
             image_rope=torch.stack(image_ropes),
             rope=torch.cat(ropes)[None] if packed else torch.stack(ropes),
-            captions=tuple(torch.cat([item.features for item in each]) for each in behind),
+            captions=tuple(torch.cat([item.features for item in each]) for each in row_prompts),
             sequences=Sequences(
                 lengths=tuple(rope.shape[0] for rope in ropes) if packed else None,
                 guided=_guided(guidance, image[0].shape[0], prompts[0]),
-                value_scale=_value_scale(behind, image[0].shape[0], packed=packed),
+                value_scale=_value_scale(row_prompts, image[0].shape[0], packed=packed),
             ),
         )
 
     def _check_grid(self, grid: tuple[int, int]) -> None:
-        for field, name_zh, patches, most in zip(
+        for field, name_zh, patches, max_patches in zip(
             ("height", "width"), ("高", "宽"), grid, self.module.config.axes_lens[1:], strict=True
         ):
-            if patches > most:
-                pixels, limit = patches * _PATCH * 8, most * _PATCH * 8
+            if patches > max_patches:
+                pixels, limit = patches * _PATCH * 8, max_patches * _PATCH * 8
                 raise RequestError(
                     field,
                     Text(
@@ -537,9 +537,9 @@ def _guided(guidance: AttentionGuidance | None, image: int, prompt: Prompt) -> G
     return Guided(image, prompt.features.shape[0], guidance.combine, guidance.captions)
 
 
-def _value_scale(behind: Sequence[Sequence[Prompt]], image: int, *, packed: bool) -> Tensor | None:
+def _value_scale(row_prompts: Sequence[Sequence[Prompt]], image: int, *, packed: bool) -> Tensor | None:
     """Return the factors (rows, N, 1, 1) of the values of pictures and captions; None if all are 1."""
-    scaled = [item.value_scale for each in behind for item in each if item.value_scale is not None]
+    scaled = [item.value_scale for each in row_prompts for item in each if item.value_scale is not None]
     if not scaled:
         return None
     ones = scaled[0].new_ones
@@ -550,7 +550,7 @@ def _value_scale(behind: Sequence[Sequence[Prompt]], image: int, *, packed: bool
                 *(ones(len(item.features)) if item.value_scale is None else item.value_scale for item in each),
             ]
         )
-        for each in behind
+        for each in row_prompts
     ]
     scale = torch.cat(rows)[None] if packed else torch.stack(rows)
     return scale[:, :, None, None]

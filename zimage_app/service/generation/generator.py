@@ -199,7 +199,7 @@ def load_generator(model: str = "demo", config: StudioConfig | None = None) -> G
         ModelError: there is no such model, or its files are missing or damaged.
     """
     config = config or StudioConfig()
-    source, loras = find_model(model, config.shelves), LoraLibrary(*config.lora_folders)
+    source, loras = find_model(model, config.model_folders), LoraLibrary(*config.lora_folders)
     wildcard, inputs = WildcardLibrary(*config.wildcard_folders).lines, inputs_of(config)
     return load_source(source, loras, loading_as(config), wildcard, inputs)
 

@@ -50,7 +50,7 @@ _TAKEN = Text(
 
 
 @dataclass
-class _Found:
+class _FileTexts:
     """The texts of a file by name, and the size of a picture."""
 
     texts: dict[str, str] = field(default_factory=dict)
@@ -113,7 +113,7 @@ def read_settings(data: bytes, name: str) -> Imported:
         raise ImportedFileError(Text(f"{name}: {error.text.en}", f"{name}：{error.text.zh}")) from error
 
 
-def _imported(found: _Found, name: str) -> Imported:
+def _imported(found: _FileTexts, name: str) -> Imported:
     """Try all formats: this app's own first, then from the most to the least precise."""
     refusals: list[ImportedFileError] = []
     for read in (_studio, _graphs, _swarm, _flat, _infotext):
@@ -129,7 +129,7 @@ def _imported(found: _Found, name: str) -> Imported:
     raise _unknown(found, name)
 
 
-def _studio(found: _Found) -> Imported | None:
+def _studio(found: _FileTexts) -> Imported | None:
     if TEXT_KEY in found.texts:
         return read_studio(found.texts[TEXT_KEY])
     data = found.data("file")
@@ -139,7 +139,7 @@ def _studio(found: _Found) -> Imported | None:
     return read_request(data) if a_request and {"stages", "seed"} & set(data) and "nodes" not in data else None
 
 
-def _graphs(found: _Found) -> Imported | None:
+def _graphs(found: _FileTexts) -> Imported | None:
     refusal: ImportedFileError | None = None
     for key in sorted(found.texts, key=lambda key: key != "prompt"):
         for graph in _wrapped(found.data(key)):
@@ -173,7 +173,7 @@ def _wrapped(data: object) -> Iterator[dict[str, Any]]:
             waiting += [at[key] for key in sorted(at, key=lambda key: key != "prompt")]
 
 
-def _swarm(found: _Found) -> Imported | None:
+def _swarm(found: _FileTexts) -> Imported | None:
     for key in found.texts:
         data = found.data(key)
         given = data.get("sui_image_params") if isinstance(data, dict) else None
@@ -182,19 +182,19 @@ def _swarm(found: _Found) -> Imported | None:
     return None
 
 
-def _flat(found: _Found) -> Imported | None:
+def _flat(found: _FileTexts) -> Imported | None:
     for data in (*(found.data(key) for key in found.texts), found.texts):
         if isinstance(data, dict) and (program := program_of(data)):
             return read_program(program, data)
     return None
 
 
-def _infotext(found: _Found) -> Imported | None:
+def _infotext(found: _FileTexts) -> Imported | None:
     text = next((text for text in found.texts.values() if is_infotext(text)), None)
     return None if text is None else read_infotext(text)
 
 
-def _unknown(found: _Found, name: str) -> ImportedFileError:
+def _unknown(found: _FileTexts, name: str) -> ImportedFileError:
     if found.guessed:
         return _refused(name, f"is of another kind; {_TAKEN.en}", f"不是可用的类型；{_TAKEN.zh}")
     if "file" in found.texts:
@@ -229,7 +229,7 @@ def _tells(key: str, text: str) -> bool:
 # Opening the file.
 
 
-def _picture(data: bytes, name: str) -> _Found:
+def _picture(data: bytes, name: str) -> _FileTexts:
     try:
         with opened_picture(io.BytesIO(data), _FORMATS) as image:
             texts: dict[str, str] = {}
@@ -242,10 +242,10 @@ def _picture(data: bytes, name: str) -> _Found:
         raise _refused(
             name, f"is damaged or no picture that can be read ({reason})", f"已损坏或不是可读取的图片（{reason}）"
         ) from error
-    return _Found({key: text for key, text in texts.items() if len(text) <= _MAX_TEXT}, size)
+    return _FileTexts({key: text for key, text in texts.items() if len(text) <= _MAX_TEXT}, size)
 
 
-def _text_file(data: bytes, name: str) -> _Found:
+def _text_file(data: bytes, name: str) -> _FileTexts:
     if len(data) > _MAX_TEXT:
         raise _refused(
             name, f"is no picture, and bigger than {_MAX_TEXT >> 20} MB", f"不是图片，且超过 {_MAX_TEXT >> 20} MB"
@@ -253,10 +253,10 @@ def _text_file(data: bytes, name: str) -> _Found:
     found = decoded(data)
     if found is None:
         raise _refused(name, f"is of another kind; {_TAKEN.en}", f"不是可用的类型；{_TAKEN.zh}")
-    return _Found({"file": found[0]}, guessed=found[1])
+    return _FileTexts({"file": found[0]}, guessed=found[1])
 
 
-def _json(text: str, most: int = MAX_VALUES) -> Any:
+def _json(text: str, max_values: int = MAX_VALUES) -> Any:
     """Parse a JSON list or object; None if the text isn't one.
 
     Raises:
@@ -266,7 +266,7 @@ def _json(text: str, most: int = MAX_VALUES) -> Any:
     if _BEGINS.match(text) is None:
         return None
     try:
-        return read_json(text, most)
+        return read_json(text, max_values)
     except TooMuchJson as error:
         raise ImportedFileError(
             Text(

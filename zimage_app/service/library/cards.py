@@ -40,7 +40,7 @@ class Fit:
 
 def fits(config: StudioConfig, memory: int) -> Iterator[Fit]:
     """Every model that is here or whose size is known, on a card of so many bytes, in the list's order."""
-    for source in list_models(config.shelves):
+    for source in list_models(config.model_folders):
         sizes = _sizes(source)
         if sizes is not None:
             plan = fitted(_PLAN, sizes, free_of(memory), source.card)

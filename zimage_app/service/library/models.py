@@ -120,9 +120,9 @@ class Verdict:
 class ModelLibrary:
     """All functions of page, REST and command line for models. The constructor opens no file and no connection."""
 
-    def __init__(self, config: StudioConfig, patience: RetryPolicy | None = None) -> None:
+    def __init__(self, config: StudioConfig, retry_policy: RetryPolicy | None = None) -> None:
         self._config = config
-        self._patience = patience
+        self._patience = retry_policy
         self._changed = threading.Condition()
         self._fetch: FetchView | None = None
         self._stopped = threading.Event()
@@ -134,7 +134,7 @@ class ModelLibrary:
             ModelView(name, plain_card(name), "broken", reason=found.text)
             if isinstance(found, ModelError)
             else self._view(found)
-            for name, found in read_models(self._config.shelves).items()
+            for name, found in read_models(self._config.model_folders).items()
         )
 
     def view(self, name: str) -> ModelView:
@@ -295,7 +295,7 @@ class ModelLibrary:
         Raises ModelError: a file does not fit, the name is taken or not allowed, or the card is unknown.
         """
         model = local_source(name, parts, card, self._config.models)
-        if name in {source.card.name for source in list_models(self._config.shelves)}:
+        if name in {source.card.name for source in list_models(self._config.model_folders)}:
             raise ModelError(
                 Text(f"There is a model {name} already; choose another name.", f"已有名为 {name} 的模型；请换个名称。")
             )
@@ -365,7 +365,9 @@ def _stored(place: PartLocation, plan: FetchPlan) -> int:
         return sum(file.stat().st_size for file in files)
     return sum(
         file.size
-        for errand in plan.errands
-        for file in errand.files
-        if place.remote is not None and place.remote.repo == errand.listing.repo and place.remote.holds(file.path)
+        for repo_download in plan.repo_downloads
+        for file in repo_download.files
+        if place.remote is not None
+        and place.remote.repo == repo_download.listing.repo
+        and place.remote.holds(file.path)
     )

@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute, Route
 
 from zimage_app.domain.errors import StudioError
 from zimage_app.domain.settings.knob import knob_of
-from zimage_app.domain.settings.lora_use import MAX_LORAS, STRONGEST, LoraUse
+from zimage_app.domain.settings.lora_use import MAX_LORAS, MAX_STRENGTH, LoraUse
 from zimage_app.domain.text import Language, Text
 from zimage_app.service.library.loras import LoraEntry
 from zimage_app.service.library.loras.sidecar import parse_notes
@@ -29,7 +29,7 @@ Data = dict[str, Any]
 
 def limits() -> Data:
     """Return the limits of the list's controls."""
-    return {"most": MAX_LORAS, "strongest": STRONGEST, "step": knob_of(LoraUse, "strength").step}
+    return {"most": MAX_LORAS, "strongest": MAX_STRENGTH, "step": knob_of(LoraUse, "strength").step}
 
 
 def entry_data(

@@ -60,14 +60,14 @@ _SAMPLER_NODES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Workflow:
+class ComfyWorkflow:
     """A graph and notes for the user."""
 
     nodes: Nodes
     notes: tuple[Text, ...]
 
 
-def build(plan: GenerationPlan, names: FileNames) -> Workflow:
+def build(plan: GenerationPlan, names: FileNames) -> ComfyWorkflow:
     """Build the graph of a plan, with the file names ``names``.
 
     Raises:
@@ -77,7 +77,7 @@ def build(plan: GenerationPlan, names: FileNames) -> Workflow:
     missing += _windows(plan)
     if missing:
         raise _refused(missing)
-    return Workflow(_Builder(plan, names).build(), (*names.notes, *_notes(plan, names)))
+    return ComfyWorkflow(_Builder(plan, names).build(), (*names.notes, *_notes(plan, names)))
 
 
 class _Builder:

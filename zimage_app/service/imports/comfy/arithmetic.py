@@ -32,7 +32,7 @@ _CALLS: dict[str, Callable[..., Number]] = {
 }  # fmt: skip
 
 
-def worked_out(expression: str, names: Mapping[str, Number]) -> Number | None:
+def evaluate_expression(expression: str, names: Mapping[str, Number]) -> Number | None:
     """Return the value of an expression; None for anything but arithmetic of numbers and ``names``."""
     if len(expression) > _MAX_LENGTH:
         return None

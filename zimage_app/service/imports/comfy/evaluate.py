@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 from zimage_app.domain.errors import ImportedFileError
 from zimage_app.domain.text import Text
-from zimage_app.service.imports.comfy.at import UNNAMED, At, written
 from zimage_app.service.imports.comfy.catalogue import NodeKind, catalogue
-from zimage_app.service.imports.comfy.foreign import unknown_node
 from zimage_app.service.imports.comfy.graph import CUT, UNREAD, Graph, Node, in_order
+from zimage_app.service.imports.comfy.node_call import UNNAMED, NodeCall, written
 from zimage_app.service.imports.comfy.roles import ROLES
-from zimage_app.service.imports.comfy.values import Bundle, Foreign, Missing, Plain, Value, missing
+from zimage_app.service.imports.comfy.unknown_node import unknown_node
+from zimage_app.service.imports.comfy.values import Bundle, Missing, Plain, UnknownNodeOutput, Value, missing
 from zimage_app.service.imports.draft import shown
 
 _ROUND = Text("its links go round in a circle", "它的连线形成了循环")
@@ -22,12 +22,12 @@ _PIPE_PART = 100
 _NO_OUTPUT = Text("this output of it isn't known here", "无法识别它的这个输出")
 
 
-class Worked:
+class EvaluatedGraph:
     """An evaluated graph; raises ImportedFileError if its nodes handle too much data."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self._made: dict[str, Mapping[str, Value] | Foreign] = {}
+        self._made: dict[str, Mapping[str, Value] | UnknownNodeOutput] = {}
         self._inputs: dict[str, Mapping[str, Value]] = {}
         self._left = _MAX_DATA
         self._sizes: dict[int, int] = {}
@@ -36,8 +36,8 @@ class Worked:
             inputs = self._inputs_of(node, kind)
             self._count(inputs)
             self._inputs[node.id] = inputs
-            at = At(node, kind or NodeKind(node.kind, ""), inputs)
-            self._made[node.id] = ROLES[kind.does](at) if kind else unknown_node(at)
+            call = NodeCall(node, kind or NodeKind(node.kind, ""), inputs)
+            self._made[node.id] = ROLES[kind.does](call) if kind else unknown_node(call)
             self._count(self.made(node))
 
     def inputs(self, node: Node) -> Mapping[str, Value]:
@@ -47,7 +47,7 @@ class Worked:
     def made(self, node: Node) -> Mapping[str, Value]:
         """Return a node's output values by name."""
         made = self._made[node.id]
-        return {**made.carried, **made.made} if isinstance(made, Foreign) else made
+        return {**made.carried, **made.made} if isinstance(made, UnknownNodeOutput) else made
 
     def _count(self, values: Mapping[str, Value]) -> None:
         self._left -= sum(map(self._size, values.values()))
@@ -91,9 +91,9 @@ class Worked:
         made = self._made.get(node.id)
         if made is None:
             return missing(node.name, _ROUND)
-        if isinstance(made, Foreign):
+        if isinstance(made, UnknownNodeOutput):
             output = node.outputs[slot][0] if 0 <= slot < len(node.outputs) else ""
-            return Foreign(made.node, output, made.carried, made.made)
+            return UnknownNodeOutput(made.node, output, made.carried, made.made)
         kind = catalogue()[node.kind]
         if not 0 <= slot < len(kind.gives):
             return missing(node.name, _NO_OUTPUT)
@@ -105,5 +105,5 @@ class Worked:
 
 
 def _cut(node: Node, name: str) -> Missing:
-    said = f"{node.name}, {shown(name)}"
-    return Missing(Text(f"{said}: its link leads to nothing", f"{said}：其连线没有来源"), nothing=True)
+    label = f"{node.name}, {shown(name)}"
+    return Missing(Text(f"{label}: its link leads to nothing", f"{label}：其连线没有来源"), nothing=True)

@@ -22,7 +22,7 @@ _Item = TypeVar("_Item")
 _Made = TypeVar("_Made")
 
 
-class Relief:
+class MemorySavings:
     """The memory savings of one run so far. Offloaded weights stay offloaded until the model is loaded again."""
 
     def __init__(self, components: Components) -> None:
@@ -66,8 +66,8 @@ def has_own_memory(device: torch.device) -> bool:
     return device.type != "cpu"
 
 
-def with_relief(
-    work: Callable[[], Generator[_Item, None, _Made]], relief: Relief, *, decoding: bool = False
+def with_savings(
+    work: Callable[[], Generator[_Item, None, _Made]], savings: MemorySavings, *, decoding: bool = False
 ) -> Generator[_Item | Warned, None, _Made]:
     """Run ``work``; whenever memory runs out, apply the next saving, yield a warning and run ``work`` again.
 
@@ -83,19 +83,19 @@ def with_relief(
             asked = _asked_for(error)
         # Outside the except block: the traceback's frames keep the failed attempt's tensors alive until here.
         try:
-            said = relief.more(decoding=decoding)
+            message = savings.more(decoding=decoding)
         except (RuntimeError, MemoryError) as error:  # the computer's memory has no room for offloaded weights
             if not is_out_of_memory(error):
                 raise
-            said = None
+            message = None
         empty_cache()
-        if said is None:
+        if message is None:
             raise out_of_memory(asked)
-        yield Warned((said,))
+        yield Warned((message,))
 
 
-def quietly(work: Callable[[], _Made]) -> Generator[Warned, None, _Made]:
-    """Turn a plain function into a generator without events, for ``with_relief``."""
+def without_events(work: Callable[[], _Made]) -> Generator[Warned, None, _Made]:
+    """Turn a plain function into a generator without events, for ``with_savings``."""
     yield from ()
     return work()
 
