@@ -536,9 +536,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for the checkpoint; an old one is resumed")
     parser.add_argument("--steps", type=int, default=16000, help="last step of the run (about 0.7 s each)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--start-from", type=Path, help="another run's checkpoint, or a model's folder, to begin with")
-    parser.add_argument("--recipe", default="{}", help="JSON object of other fields of Recipe that differ")
-    parser.add_argument("--processes", type=int, default=1, help="processes that train side by side, one thread each")
+    parser.add_argument(
+        "--start-from", type=Path, help="checkpoint of another run, or model folder, with the initial weights"
+    )
+    parser.add_argument("--recipe", default="{}", help="JSON object with other fields of Recipe")
+    parser.add_argument("--processes", type=int, default=1, help="number of parallel processes, one thread each")
     args = parser.parse_args()
     if args.processes == 1:
         train(0, args, 0)

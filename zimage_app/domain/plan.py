@@ -40,7 +40,7 @@ class StagePlan:
     """One stage as it will run."""
 
     number: int
-    """Which stage of the request this is, counted from 0; stages that are switched off are left out of a plan."""
+    """Index of the stage in the request, from 0; a plan leaves out stages that are off."""
     settings: Stage
     """As requested, except that a random seed is replaced by the drawn number."""
     sigmas: tuple[float, ...]
@@ -55,7 +55,7 @@ class StagePlan:
     phrases: tuple[Phrase, ...] = ()
     """Phrases that NegPiP subtracts from ``text``."""
     variation: tuple[int, float] | None = None
-    """Seed of the noise towards which the initial noise is turned, and how far (0…1)."""
+    """Seed of the second noise that the initial noise is interpolated to, and the fraction (0…1)."""
 
     @property
     def steps(self) -> int:
@@ -97,7 +97,7 @@ class StagePlan:
 
     @property
     def evaluations(self) -> int:
-        """The most model evaluations, each of one condition; EasyCache may skip some.
+        """Maximum number of model evaluations, each of one condition; EasyCache may skip some.
 
         Where CFG acts at some noise levels only, all evaluations of a step are counted as at the step's first sigma.
         """
@@ -376,7 +376,7 @@ def _warnings(request: GenerationRequest, plans: list[StagePlan]) -> tuple[Text,
 
 
 def _different_shapes(plans: Sequence[StagePlan]) -> Iterator[Text]:
-    """Stages whose pictures the next ones stretch, because they have another shape than the last."""
+    """Yield a warning about stages whose aspect ratio differs from the last stage's: the picture is stretched."""
     last = plans[-1].settings
     odd = [plan for plan in plans if not same_shape(plan.settings, last)]
     if odd:

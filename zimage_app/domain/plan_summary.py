@@ -50,10 +50,10 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class StageNumbers:
-    """One stage in numbers."""
+    """The numbers of one stage."""
 
     number: int
-    """Which stage of the request, from 0."""
+    """Index of the stage in the request, from 0."""
     sigma_from: float
     sigma_to: float
     """The noise level of the last step."""
@@ -113,7 +113,7 @@ class StageNumbers:
 
 @dataclass(frozen=True, slots=True)
 class PlanNumbers:
-    """All running stages in numbers."""
+    """The numbers of all running stages."""
 
     stages: tuple[StageNumbers, ...]
 

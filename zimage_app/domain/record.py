@@ -65,7 +65,7 @@ class StageRecord(BaseModel):
     model_config = _FROZEN
 
     number: Annotated[int, Field(ge=0, lt=MAX_STAGES)]
-    """Which stage of the request, from 0."""
+    """Index of the stage in the request, from 0."""
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)]
     seconds: _Seconds
     calls: _Count
@@ -87,7 +87,7 @@ class RunEnvironment(BaseModel):
     tiled: bool = False
     """Memory ran out, so the picture was decoded in tiles."""
     runner: _Word = ""
-    """What made it, as in ``local`` or ``comfyui 0.33.0``; empty in pictures from before there were several."""
+    """The runner that made it, such as ``local`` or ``comfyui 0.33.0``; empty in old pictures."""
 
 
 class _Version(BaseModel):
@@ -99,7 +99,7 @@ class _Version(BaseModel):
 
 
 class ImageRecord(BaseModel):
-    """A picture's settings. ``request`` is settled: run again with the same model it gives the same picture."""
+    """A picture's settings. ``request`` has fixed seeds: with the same model it gives the same picture again."""
 
     model_config = _FROZEN
 
@@ -178,7 +178,7 @@ class ImageRecord(BaseModel):
 def seeds_that_acted(request: GenerationRequest, ran: Sequence[int]) -> tuple[int, ...]:
     """The seeds that acted in the stages that ran, each once: the request's where a stage follows it, and stages' own.
 
-    What was drawn for choices and wildcards follows the request's too. The request is settled.
+    Choices and wildcards are drawn with the request's seed too. The request has fixed seeds.
     """
     stages = request.stages or ()
     base = int(request.seed)
@@ -190,7 +190,7 @@ def parameters_text(request: GenerationRequest, ran: Sequence[int], size: tuple[
     """The A1111 ``parameters`` text of a picture.
 
     Args:
-        request: settled.
+        request: with fixed seeds.
         ran: the stages that ran, by their numbers from 0; the last one gave the picture.
         size: (width, height) of the picture.
         model: the model's name.

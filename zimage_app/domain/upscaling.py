@@ -96,7 +96,7 @@ def upscaled(
 
 
 def _with_words(request: GenerationRequest | None, asked: Upscaling) -> GenerationRequest:
-    """The picture's request, with the prompts and the seed that ``asked`` gives instead of its own."""
+    """The picture's request, with its prompts and seed replaced by those in ``asked``."""
     names = ("prompt", "negative", "seed")
     given = {name: value for name in names if (value := getattr(asked, name)) is not None}
     if request is None:
@@ -113,7 +113,7 @@ def _with_words(request: GenerationRequest | None, asked: Upscaling) -> Generati
 
 
 def resized_by(request: GenerationRequest) -> Text:
-    """A sentence about a request from ``upscaled``: what enlarges the picture, and to which size."""
+    """A message about a request from ``upscaled``: the upscaler and the new size."""
     stage: Stage = request.running[0][1]
     upscaler = request.start.upscaler if request.start else None
     name = "Lanczos" if upscaler is None else upscaler.name

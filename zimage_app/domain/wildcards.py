@@ -86,7 +86,7 @@ def parse(text: str) -> Parts:
 
 
 def _draws(text: str) -> bool:
-    """Whether there is something to draw in a text, or would be without its backslashes."""
+    """Whether a text has choices or wildcards, or would have some without its backslashes."""
     for _ in range(MAX_DEPTH):
         try:
             parts = _WildcardParser(text).parts(0)[0]
@@ -102,7 +102,7 @@ def _draws(text: str) -> bool:
 def drawn_pieces(text: str) -> tuple[str, ...]:
     """The choices and wildcards of a text as written, without those nested in others.
 
-    Raises what ``parse`` does.
+    Raises the same errors as ``parse``.
     """
     reader = _WildcardParser(text)
     reader.parts(0)
@@ -123,7 +123,7 @@ def draw(text: str, seed: int, lines: Lines, number: int = 0) -> str:
 def combinations(parts: Parts, lines: Lines) -> int:
     """The number of ways in which the choices can be drawn; equal lines count separately.
 
-    Raises what ``draw`` does.
+    Raises the same errors as ``draw``.
     """
     return _CombinationCounter(lines).of(parts, ())
 

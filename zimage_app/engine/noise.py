@@ -20,15 +20,15 @@ from zimage_app.domain.errors import GenerationError
 from zimage_app.domain.text import Text
 
 StepNoise = Callable[[], Tensor]
-"""Each call draws unit normal noise of the latent's shape, float32, on its device."""
+"""Each call returns new unit normal noise with the latent's shape and device, float32."""
 IntervalNoise = Callable[[Tensor, Tensor], Tensor]
 """(sigma from, sigma to), 0-dim, from > to -> unit normal noise of that interval, always the same for one interval."""
 
 Interval = tuple[float, float]
-"""Of a Brownian motion: from the lower time to the higher one."""
+"""Interval of a Brownian motion: (lower time, higher time)."""
 
 _PREFETCHED = 2
-"""Increments that are drawn before they are asked for."""
+"""Number of increments that are drawn ahead."""
 _SEEDS = 2**64
 _SAME_ANGLE = 1e-6
 """Radians."""
@@ -111,7 +111,7 @@ def brownian_noise(
 
 
 class _PrefetchedNoise:
-    """Draws increments in a thread of its own, a few before they are asked for, in the expected order."""
+    """Draws the next expected increments ahead, in a background thread."""
 
     def __init__(self, draw: Callable[[float, float], Tensor], expected: Sequence[Interval]) -> None:
         self._draw = draw

@@ -14,10 +14,10 @@ from zimage_app.models.device import fetch
 
 
 def previewer(factors: PreviewFactors, device: torch.device) -> Callable[[Tensor], Callable[[], Picture]]:
-    """What makes previews of latents on a device; made once per stage, because the host waits for it.
+    """Return a function that makes previews of latents; call it once per stage, because it blocks.
 
     A preview is a linear guess at the picture: denoised (1, 16, h, w) in model space -> (h, w, 3), one pixel per cell.
-    It is begun at once; whoever asks for it waits for it.
+    The returned function starts the computation; the function that it returns waits for the result.
     """
     weights, bias = _on_device(factors, device)
 

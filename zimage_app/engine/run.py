@@ -361,7 +361,7 @@ def _steps(
     )
     sampler = SAMPLERS[settings.sampler](task, x)
     denoised, preview = x, previewer(components.preview, x.device)
-    # A step's preview is waited for when a device that works ahead has been asked for the next step.
+    # An asynchronous device gets the next step's work before the host waits for this step's preview.
     ahead = 1 if is_asynchronous(x.device) else 0
     started: deque[tuple[int, Callable[[], Picture]]] = deque()
     while True:

@@ -49,7 +49,7 @@ FileDigest = Annotated[
         ),
     ),
 ]
-"""Of a file that is chosen by its name, such as a LoRA."""
+"""SHA-256 of a file that is chosen by name, such as a LoRA."""
 
 
 def one_of(names: Mapping[str, object]) -> AfterValidator:

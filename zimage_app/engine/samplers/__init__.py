@@ -72,7 +72,7 @@ SAMPLERS: dict[str, Sampler] = {
 
 @dataclass(frozen=True, slots=True)
 class ExpectedCalls:
-    """What a sampler will ask for, in order."""
+    """The model evaluations and noise increments that a sampler will request, in order."""
 
     levels: tuple[float, ...]
     """Noise levels of its model evaluations."""
@@ -81,7 +81,7 @@ class ExpectedCalls:
 
 
 def expected_calls(sampler: str, sigmas: Sequence[float] | Tensor, settings: Stage, shift: float) -> ExpectedCalls:
-    """Found by running the sampler on a latent of one element, without noise; none depends on the latent."""
+    """Find them by running the sampler on a latent of one element without noise; they don't depend on the latent."""
     levels: list[float] = []
     intervals: list[Interval] = []
 

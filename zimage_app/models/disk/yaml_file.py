@@ -85,7 +85,7 @@ def _parsed(text: str) -> yaml.Node | None:
 
 
 _remembered = lru_cache(maxsize=128)(_parsed)
-"""Short files are remembered by content, because each page and picture looks all models up anew."""
+"""Short files are cached by content, because each page and picture looks up all models."""
 
 
 @dataclass(frozen=True, slots=True)

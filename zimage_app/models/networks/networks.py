@@ -79,7 +79,7 @@ class Network:
     kind: NetworkKind
     files: PartFiles
     module: Any
-    """On the device ``meta`` until ``fill``."""
+    """The module; on the device ``meta`` until ``fill`` is called."""
     slices: Mapping[str, WeightSlice]
     """The module's key -> the location of the weight in the file."""
 

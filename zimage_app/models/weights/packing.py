@@ -394,7 +394,7 @@ _LLAMA_NAMES = {"token_embd": "embed_tokens", "output_norm": "norm", "output": "
 
 
 def text_names(tensors: Tensors, config: Mapping[str, Any]) -> Tensors:
-    """Without what is never computed: the last layer, the final norm and the head (``networks/qwen3.py``)."""
+    """Return the weights without the unused ones: last layer, final norm and head (``networks/qwen3.py``)."""
     last = f"layers.{int(config['num_hidden_layers']) - 1}."
     unused = ("norm.weight", "lm_head.weight")
     named = {_from_llama(key): tensor for key, tensor in tensors.items()}

@@ -20,7 +20,7 @@ def read_studio(text: str) -> Imported:
 
 
 def read_request(data: Mapping[str, Any], model: str = "") -> Imported:
-    """A request as plain data; raises RequestError for what is out of bounds."""
+    """A request as plain data; raises RequestError for invalid values."""
     return _imported(parse_request(data), model)
 
 

@@ -24,7 +24,7 @@ Use = tuple[object, object]
 _SIZE = re.compile(r"\D{0,3}(\d{2,5})\D{1,4}(\d{2,5})\D{0,3}")
 _BRACKETS = re.compile(r"\[([^\[\]]{1,4000})\]")
 _DRAWN_EXTRAS = ("hiresFix", "refinerModel", "upscaler", "resolutionDependentShift", "controls", "teaCache")
-"""What Draw Things nests one level deeper and does not exist here."""
+"""Nested settings of Draw Things that this app doesn't have."""
 _STAGE = ("steps", "cfg", "shift", "denoise", "width", "height")
 
 

@@ -1,8 +1,8 @@
 """Converts a ComfyUI graph, in API or editor form, to settings: evaluates it node by node up to the output picture.
 
-Each sampler on the way to that picture becomes a stage. What is known of node classes stands in ``nodes/``; of any
-other node, what flows through it goes on, and whatever it says or does is told of instead of guessed. A workflow that
-this app wrote, and nobody changed, gives its request back (``note.py``).
+Each sampler on the way to that picture becomes a stage. ``nodes/`` describes the known node classes. Unknown nodes pass
+their inputs through, and the import reports them instead of guessing their effect. An unchanged workflow of this app
+has the original request in it (``note.py``).
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ _ROUND = Text("its links go round in a circle", "它的连线形成了循环")
 _MAX_DATA = 50_000_000
 """Maximum size of the texts, lists and pipes that go into and out of all nodes: thousands of nodes may share a text."""
 _PIPE_PART = 100
-"""What a part of a pipe counts for."""
+"""Size that is counted for one value in a pipe."""
 _NO_OUTPUT = Text("this output of it isn't known here", "无法识别它的这个输出")
 
 

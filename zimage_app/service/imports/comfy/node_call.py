@@ -1,4 +1,4 @@
-"""A node during evaluation: gives roles access to its input values by the role's own names."""
+"""One node's evaluation: gives roles access to the node's input values by the role's own names."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ UNNAMED = Text(
     "这个文件里它的数值没有名称，而其顺序未知",
 )
 _COMMENT = re.compile(r"/\*.*?(?:\*/|(?P<open>\Z))|//[^\n]*", re.DOTALL)
-"""A comment, or the rest of the text after a ``/*`` without end: else each later one would look for the end again."""
+"""A comment, or all text after an unclosed ``/*``, so that later ones aren't searched for the end again."""
 _LINE_COMMENT = re.compile(r"//[^\n]*")
 _PREFIXES: tuple[tuple[str, type[Value]], ...] = (
     ("model", ModelValue), ("unet", ModelValue), ("clip", Clip), ("vae", Vae), ("positive", Conditioning),
@@ -159,7 +159,7 @@ class NodeCall:
 
 
 def type_named(name: str) -> type[Value] | None:
-    """Return the type of value of an input or output by its name; None if the name doesn't tell."""
+    """Return the type of value of an input or output by its name; None if the name is not a usual one."""
     return next((kind for prefix, kind in _PREFIXES if name.lower().startswith(prefix)), None)
 
 
@@ -173,7 +173,7 @@ def written(text: Any, *, drawn: bool) -> Plain:
 
 
 def _not_closed(comment: re.Match[str]) -> str:
-    """Return what ComfyUI's page keeps of a match of ``_COMMENT``: a ``/*`` without end is plain text."""
+    """Return ComfyUI's replacement for a match of ``_COMMENT``: an unclosed ``/*`` stays as plain text."""
     return "" if comment["open"] is None else _LINE_COMMENT.sub("", comment[0])
 
 

@@ -256,7 +256,7 @@ class UnknownNodeOutput(Value):
     carried: Mapping[str, Value] = field(default_factory=dict)
     """Values that the node's inputs carry, by input name."""
     made: Mapping[str, Value] = field(default_factory=dict)
-    """Values that the node makes, as far as its fields tell."""
+    """Values that the node makes, as far as its fields show."""
 
 
 NOT_KNOWN = Text("this node isn't known here", "无法识别此节点")

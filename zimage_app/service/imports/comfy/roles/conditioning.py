@@ -36,7 +36,7 @@ def encode(call: NodeCall) -> Mapping[str, Value]:
 
 
 def _lora_notes(call: NodeCall) -> tuple[Note, ...]:
-    """Return a note if the node has LoRAs, which it stores in a form of its own."""
+    """Return a note if the node has LoRAs, which it stores in its own format."""
     return (call.note(_OWN_LORAS),) if str(call.known(call.option("loras"), "")).strip("[] ") else ()
 
 
