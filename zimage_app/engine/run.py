@@ -119,16 +119,14 @@ def sample(
     plan: GenerationPlan,
     components: Components,
     cancelled: Callable[[], bool],
-    prepare: PrepareStage = keep_model,
     start: StartImages = NO_START_IMAGES,
 ) -> Iterator[StageStarted | StepDone | StageResult | Warned]:
     """Run the stages and yield their latents without decoding them.
 
     Raises:
         GenerationError: a stage's latent holds values that are not finite, or memory ran out and no saving is left.
-        StudioError: raised by ``prepare``.
     """
-    yield from _Run(plan, components, cancelled, prepare, start, StageMemory(0), MemorySavings(components)).stages()
+    yield from _Run(plan, components, cancelled, keep_model, start, StageMemory(0), MemorySavings(components)).stages()
 
 
 @dataclass(frozen=True, slots=True)

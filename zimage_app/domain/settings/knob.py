@@ -22,6 +22,7 @@ STRICT = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=Fals
 """Configuration of every model of settings: nothing is converted, and unknown fields are refused."""
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 """The SHA-256 of a file."""
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,9 +22,15 @@ from zimage_app.engine.samplers.adams import (
     ipndm_weights,
     linear_multistep,
 )
-from zimage_app.engine.samplers.ancestral import ddpm, dpm_2_ancestral, dpmpp_2s_ancestral, res_multistep_ancestral
+from zimage_app.engine.samplers.ancestral import (
+    ddpm,
+    dpm_2_ancestral,
+    dpmpp_2s_ancestral,
+    euler_ancestral,
+    res_multistep_ancestral,
+)
 from zimage_app.engine.samplers.common import Denoiser, Sampler, SamplerInput, SamplerRun, SamplerStep
-from zimage_app.engine.samplers.euler import dpm_2, euler, euler_ancestral, heun, lcm
+from zimage_app.engine.samplers.euler import dpm_2, euler, heun, lcm
 from zimage_app.engine.samplers.multistep import dpmpp_2m, res_multistep
 from zimage_app.engine.samplers.sde import dpmpp_2m_sde, dpmpp_3m_sde, dpmpp_sde, er_sde
 from zimage_app.engine.samplers.seeds import seeds

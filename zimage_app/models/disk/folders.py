@@ -13,8 +13,10 @@ PARTIAL_FOLDER = ".fetching"
 """Subfolder of a model's folder for partial downloads."""
 WANTED_FILE = "wanted.json"
 """File in it that lists all files to download; deleted once they are complete."""
+WEIGHT_SUFFIXES = (".safetensors", ".gguf")
+"""Suffixes of supported weight files."""
 _MAX_LIST = 64 * 2**20
-"""Maximum size in bytes of that list and of a shard index."""
+"""Maximum size in bytes of the list in WANTED_FILE and of a shard index."""
 
 
 def shown(path: Path) -> str:

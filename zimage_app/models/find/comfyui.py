@@ -20,7 +20,7 @@ import yaml
 from zimage_app.domain.card import Z_IMAGE, Z_IMAGE_TURBO, ModelCard
 from zimage_app.domain.errors import ModelError
 from zimage_app.domain.text import Text
-from zimage_app.models.disk.folders import visible
+from zimage_app.models.disk.folders import WEIGHT_SUFFIXES, visible
 from zimage_app.models.disk.yaml_file import YamlReader
 from zimage_app.models.find.card_file import plain_card
 from zimage_app.models.find.model_source import ModelSource, PartLocation, PartLocations, Remote, repo_folder
@@ -37,7 +37,6 @@ COMFY_FOLDERS = {
     "vae": ("vae",),
 }
 """Part -> its folders in ComfyUI; the second name is that of older versions."""
-SUFFIXES = (".safetensors", ".gguf")
 _LATENT_CHANNELS = 16
 _EXTRA = "extra_model_paths.yaml"
 _REPO = "Comfy-Org/z_image_turbo"
@@ -149,7 +148,7 @@ def _files(folder: Path) -> Iterator[Path]:
             continue
         been.add(real)
         paths = visible(Path(place, name) for name in names)
-        yield from (path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file())
+        yield from (path for path in paths if path.suffix.lower() in WEIGHT_SUFFIXES and path.is_file())
 
 
 @lru_cache(maxsize=4096)

@@ -25,7 +25,7 @@ from huggingface_hub import is_offline_mode
 from zimage_app.domain.errors import FetchError, system_reason
 from zimage_app.domain.fetching import FetchProgress
 from zimage_app.models.disk.file_lock import take
-from zimage_app.models.disk.folders import PARTIAL_FOLDER, WANTED_FILE, still_wanted
+from zimage_app.models.disk.folders import PARTIAL_FOLDER, WANTED_FILE, WEIGHT_SUFFIXES, still_wanted
 from zimage_app.models.find.model_source import ModelSource, Remote, repo_folder
 from zimage_app.models.hub import errors
 from zimage_app.models.hub.hosts import AGENT, Host, reach
@@ -86,12 +86,11 @@ class FetchPlan:
     @property
     def weights(self) -> int:
         """Total size of the weight files (.safetensors and .gguf) in bytes."""
-        names = (".safetensors", ".gguf")
         return sum(
             file.size
             for repo_download in self.repo_downloads
             for file in repo_download.files
-            if file.path.endswith(names)
+            if file.path.endswith(WEIGHT_SUFFIXES)
         )
 
 

@@ -18,7 +18,7 @@ from torch import nn
 from zimage_app.domain.errors import ModelError
 from zimage_app.domain.text import Text
 from zimage_app.models.find.model_files import PartFiles
-from zimage_app.models.networks.autoencoder import Autoencoder, AutoencoderConfig
+from zimage_app.models.networks.autoencoder import LEVELS, Autoencoder, AutoencoderConfig
 from zimage_app.models.networks.config_bounds import check_bounds
 from zimage_app.models.networks.qwen3 import Qwen3, Qwen3Config
 from zimage_app.models.networks.zimage import ZImage, ZImageConfig, checked
@@ -298,7 +298,6 @@ def _build_transformer(config: Mapping[str, Any]) -> ZImage:
         return ZImage(made)
 
 
-_VAE_LEVELS = 4
 _VAE_UNUSED = {"sample_size", "force_upcast", "latents_mean", "latents_std"}
 
 
@@ -311,7 +310,7 @@ def _build_vae(config: Mapping[str, Any]) -> Autoencoder:
     used = {key: value for key, value in settings.items() if key not in _VAE_UNUSED}
     widths = tuple(used.pop("block_out_channels", AutoencoderConfig.block_out_channels))
     made = AutoencoderConfig(**used, block_out_channels=widths)
-    if len(widths) != _VAE_LEVELS or made.out_channels != 3:
+    if len(widths) != LEVELS or made.out_channels != 3:
         raise ValueError("it must enlarge eightfold and give three colours")
     for name in ("scaling_factor", "shift_factor"):
         if not isinstance(getattr(made, name), int | float):

@@ -17,15 +17,13 @@ from torch import Tensor
 
 from zimage_app.domain.errors import ModelError, system_reason
 from zimage_app.domain.text import Text
-from zimage_app.models.disk.folders import shown, visible
+from zimage_app.models.disk.folders import WEIGHT_SUFFIXES, shown, visible
 from zimage_app.models.disk.regular_file import open_regular, read_regular
 from zimage_app.models.weights.gguf_file import MAGIC, read_header
 from zimage_app.models.weights.lookalikes import PICKLES, Kind, lookalike
 
 Tensors = dict[str, Tensor]
 
-WEIGHT_SUFFIXES = (".safetensors", ".gguf")
-"""Suffixes of supported weight files."""
 _HEADER_LENGTH = 8
 _MAX_JSON = 64 * 2**20
 """Maximum size of a JSON file in bytes; a shard index has a few hundred thousand."""

@@ -20,6 +20,7 @@ from zimage_app.domain.settings.knob import knob_of
 from zimage_app.domain.settings.lora_use import LoraUse
 from zimage_app.domain.settings.stage import MAX_SIDE, MAX_STAGES, STAGE_GROUPS, Stage, parse_stage
 from zimage_app.domain.settings.start_picture import StartPicture
+from zimage_app.domain.sizes import GRID, MIN_SIDE
 from zimage_app.domain.text import Text
 from zimage_app.domain.wildcards import escaped, parse
 from zimage_app.service.imports.names import stem_of
@@ -29,7 +30,6 @@ _MAX_LINES = 200
 """Maximum lines of each list, for graphs with thousands of unknown nodes."""
 _MAX_PROMPT = 10 * MAX_PROMPT
 """Maximum characters of a prompt with its tags; longer ones are rejected."""
-_GRID = 16
 _EXPECTED = ("width", "height", "steps", "cfg", "sampler", "scheduler")
 """Settings that every stage in a file is expected to have."""
 _PLAIN_TAG = Text(
@@ -39,8 +39,6 @@ _PLAIN_TAG = Text(
 _SIZE = Text("size", "尺寸")
 _NOT_FOUND = Text("none was found in the file", "文件中没有找到")
 _ANY_DIGEST = "0" * 64
-_MIN_SIDE = 64
-"""Minimum side in pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +113,9 @@ class Draft:
         before, after = shown(theirs), shown(ours)
         self.translated.append(Text(f"{what.en}: {before} → {after}", f"{what.zh}：{before} → {after}"))
 
-    def report_left_out(self, what: Text, reason: Text) -> None:
+    def report_left_out(self, what: Text, en: str, zh: str) -> None:
         """Report a setting that is left out, and why."""
-        self.left.append(Text(f"{what.en}: {reason.en}", f"{what.zh}：{reason.zh}"))
+        self.left.append(Text(f"{what.en}: {en}", f"{what.zh}：{zh}"))
 
     def settled(self) -> Imported:
         """Return the valid settings with reports.
@@ -177,19 +175,15 @@ class Draft:
             if WEIGHT.search(text):
                 self.report_left_out(
                     title,
-                    Text(
-                        "weights such as (word:1.2) mean nothing to this model; it reads them as plain text",
-                        "这个模型不支持 (词:1.2) 形式的权重，会把它当作普通文字",
-                    ),
+                    "weights such as (word:1.2) mean nothing to this model; it reads them as plain text",
+                    "这个模型不支持 (词:1.2) 形式的权重，会把它当作普通文字",
                 )
 
     def _can_be_drawn(self, text: str, title: Text) -> bool:
         try:
             parse(text)
         except RequestError as error:
-            self.report_left_out(
-                title, Text(f"{error.reason.en}; taken as plain text", f"{error.reason.zh}；当作普通文字")
-            )
+            self.report_left_out(title, f"{error.reason.en}; taken as plain text", f"{error.reason.zh}；当作普通文字")
             return False
         return True
 
@@ -197,17 +191,17 @@ class Draft:
         """Return a prompt without its LoRA tags, which are added to the LoRAs."""
         text, refused = without_refused_tags(text)
         for error in refused:
-            self.report_left_out(title, error.reason)
+            self.report_left_out(title, error.reason.en, error.reason.zh)
         try:
             words, tags = split_tags(text)
         except RequestError as error:
-            self.report_left_out(title, error.reason)
+            self.report_left_out(title, error.reason.en, error.reason.zh)
             return text
         listed = {stem_of(use["name"]).lower() for use in self.loras if isinstance(use.get("name"), str)}
         for tag in tags:
             written = tag_of(LoraUse(name=tag.name, strength=tag.strength, stages=tag.stages))
             if name != "prompt":
-                self.report_left_out(title, Text(f"{written} acts in the prompt only", f"{written} 只在提示词里起作用"))
+                self.report_left_out(title, f"{written} acts in the prompt only", f"{written} 只在提示词里起作用")
             elif stem_of(tag.name).lower() in listed:
                 self.translated.append(
                     Text(
@@ -219,7 +213,7 @@ class Draft:
                 self.loras.append(_tagged_use(tag))
                 self.report_translated(title, written, f"LoRA {tag.name}")
             else:
-                self.report_left_out(title, Text(f"{written}: {_PLAIN_TAG.en}", f"{written}：{_PLAIN_TAG.zh}"))
+                self.report_left_out(title, f"{written}: {_PLAIN_TAG.en}", f"{written}：{_PLAIN_TAG.zh}")
         return words
 
     def _first_stages(self) -> None:
@@ -227,10 +221,8 @@ class Draft:
         if more > 0:
             self.report_left_out(
                 knob_of(GenerationRequest, "stages").title,
-                Text(
-                    f"there are {len(self.stages)} samplers in a row; the first {MAX_STAGES} are taken",
-                    f"共有 {len(self.stages)} 个串联的采样器；只取前 {MAX_STAGES} 个",
-                ),
+                f"there are {len(self.stages)} samplers in a row; the first {MAX_STAGES} are taken",
+                f"共有 {len(self.stages)} 个串联的采样器；只取前 {MAX_STAGES} 个",
             )
             del self.stages[MAX_STAGES:]
 
@@ -274,7 +266,7 @@ class Draft:
                 if name not in stage and name not in given and not reported:
                     default = shown(getattr(self.stage_defaults, name))
                     self.report_left_out(
-                        title, Text(f"the file doesn't say it; {default} is filled in", f"文件中没有写；填入 {default}")
+                        title, f"the file doesn't say it; {default} is filled in", f"文件中没有写；填入 {default}"
                     )
 
     def _report_missing(self, found: Mapping[str, Any]) -> None:
@@ -287,7 +279,7 @@ class Draft:
                 and not drawn
                 and not any(f"{title.en}: " in line.en for line in self.left)
             ):
-                self.report_left_out(title, _NOT_FOUND)
+                self.report_left_out(title, _NOT_FOUND.en, _NOT_FOUND.zh)
 
     def _within_sides(self, given: Mapping[str, Any], number: int) -> Mapping[str, Any]:
         """Shrink a size with a side that is too long, keeping the aspect ratio."""
@@ -295,8 +287,8 @@ class Draft:
         if not isinstance(width, int) or not isinstance(height, int) or min(width, height) < 1:
             return given
         factor = MAX_SIDE / max(width, height)
-        sides = [round(side * factor / _GRID) * _GRID for side in (width, height)]
-        if factor >= 1 or min(sides) < _MIN_SIDE:
+        sides = [round(side * factor / GRID) * GRID for side in (width, height)]
+        if factor >= 1 or min(sides) < MIN_SIDE:
             return given
         title = of_stage(number, _SIZE)
         reason = Text(f"sides have at most {MAX_SIDE} pixels", f"边长不超过 {MAX_SIDE} 像素")
@@ -306,7 +298,7 @@ class Draft:
 
     def _on_grid(self, pixels: int, number: int, name: str) -> int:
         """Round a side to the nearest multiple of 16, as the model's patches require."""
-        rounded = (pixels + _GRID // 2) // _GRID * _GRID
+        rounded = (pixels + GRID // 2) // GRID * GRID
         if rounded != pixels:
             self.report_translated(of_stage(number, knob_of(Stage, name).title), pixels, rounded)
         return rounded
@@ -324,7 +316,7 @@ class Draft:
         try:
             parse_request({"prompt": "-"} | data)
         except RequestError as error:
-            self.report_left_out(title, error.reason)
+            self.report_left_out(title, error.reason.en, error.reason.zh)
             return None
         return next(iter(data.values()))
 
@@ -336,7 +328,8 @@ class Draft:
             reason = error.reason
             self.report_left_out(
                 of_stage(number, knob_of(Stage, name).title),
-                Text(f"{reason.en}; {shown(default)} is filled in", f"{reason.zh}；改填 {shown(default)}"),
+                f"{reason.en}; {shown(default)} is filled in",
+                f"{reason.zh}；改填 {shown(default)}",
             )
             return None
         return stage.model_dump(mode="json")[name]
@@ -352,10 +345,8 @@ def unknown_name(draft: Draft, number: int, field: str, name: object) -> None:
     default = getattr(draft.stage_defaults, field)
     draft.report_left_out(
         of_stage(number, knob_of(Stage, field).title),
-        Text(
-            f"{shown(name)} does not exist here; {default} is filled in, choose another if it doesn't suit",
-            f"这里没有 {shown(name)}；先填入 {default}，不合适请另选",
-        ),
+        f"{shown(name)} does not exist here; {default} is filled in, choose another if it doesn't suit",
+        f"这里没有 {shown(name)}；先填入 {default}，不合适请另选",
     )
 
 
@@ -366,7 +357,7 @@ def report_start_strength(draft: Draft, strength: object) -> None:
         f"{summary} was for a start picture, which the file doesn't hold",
         f"{summary} 针对起始图片，而文件中没有那张图片",
     )
-    draft.report_left_out(knob_of(Stage, "denoise").title, reason)
+    draft.report_left_out(knob_of(Stage, "denoise").title, reason.en, reason.zh)
 
 
 def lora_name(file: str) -> str:
@@ -382,14 +373,17 @@ def shown(value: object) -> str:
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
 
 
+def import_error(en: str, zh: str) -> ImportedFileError:
+    """Make the error for a file that isn't imported."""
+    return ImportedFileError(Text(en, zh))
+
+
 def nothing_found(source: Text) -> ImportedFileError:
     """Make the error for a file of a known program without usable settings."""
-    return ImportedFileError(
-        Text(
-            f"This is {source.en}'s, but it holds no prompt and no sampler that could be read;"
-            " choose another picture or workflow.",
-            f"这是 {source.zh} 的文件，但其中没有可读取的提示词或采样器；请换一张图片或一个工作流。",
-        )
+    return import_error(
+        f"This is {source.en}'s, but it holds no prompt and no sampler that could be read;"
+        " choose another picture or workflow.",
+        f"这是 {source.zh} 的文件，但其中没有可读取的提示词或采样器；请换一张图片或一个工作流。",
     )
 
 

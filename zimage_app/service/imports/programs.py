@@ -263,10 +263,10 @@ def report_other_fields(draft: Draft, data: Data, known: Iterable[str]) -> None:
     """Report data under names that aren't known."""
     for key in sorted(set(data) - set(known)):
         if data[key] not in (None, "", False, [], {}, "None", "False", "null"):
-            draft.report_left_out(_named(shown(key)), no_place(data[key]))
+            draft.report_left_out(_named(shown(key)), *no_place(data[key]))
 
 
-def no_place(value: object) -> Text:
-    """Return the reason why a value is left out that this app has no setting for."""
+def no_place(value: object) -> tuple[str, str]:
+    """Return the reason, in English and Chinese, for leaving out a value that this app has no setting for."""
     text = shown(value) if isinstance(value, str | int | float) else ""
-    return Text(f"{text} has no equivalent in this app".strip(), f"{text} 在本程序中没有对应的设置".strip())
+    return f"{text} has no equivalent in this app".strip(), f"{text} 在本程序中没有对应的设置".strip()

@@ -20,7 +20,7 @@ from zimage_app.domain.plain_json import MAX_VALUES, TooMuchJson, read_json, val
 from zimage_app.domain.text import Text
 from zimage_app.models.disk.regular_file import open_regular
 from zimage_app.service.imports.comfy import read_graph
-from zimage_app.service.imports.draft import Imported, shown
+from zimage_app.service.imports.draft import Imported, import_error, shown
 from zimage_app.service.imports.encodings import decoded, picture_texts
 from zimage_app.service.imports.infotext import is_infotext
 from zimage_app.service.imports.ours import read_request, read_studio
@@ -76,14 +76,12 @@ def read_file(path: Path) -> Imported:
     """Read the settings in a file on disk; raises ImportedFileError as ``read_settings`` does."""
     try:
         if not path.exists():
-            raise ImportedFileError(Text(f"There is no file {path}.", f"没有文件 {path}。"))
+            raise import_error(f"There is no file {path}.", f"没有文件 {path}。")
         with open_regular(path) as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
         reason = system_reason(error)
-        raise ImportedFileError(
-            Text(f"{path.name} cannot be read ({reason}).", f"无法读取 {path.name}（{reason}）。")
-        ) from error
+        raise import_error(f"{path.name} cannot be read ({reason}).", f"无法读取 {path.name}（{reason}）。") from error
     return read_settings(data, path.name)
 
 
@@ -110,7 +108,7 @@ def read_settings(data: bytes, name: str) -> Imported:
     except ImportedFileError:
         raise
     except StudioError as error:
-        raise ImportedFileError(Text(f"{name}: {error.text.en}", f"{name}：{error.text.zh}")) from error
+        raise import_error(f"{name}: {error.text.en}", f"{name}：{error.text.zh}") from error
 
 
 def _imported(found: _FileTexts, name: str) -> Imported:
@@ -268,11 +266,9 @@ def _json(text: str, max_values: int = MAX_VALUES) -> Any:
     try:
         return read_json(text, max_values)
     except TooMuchJson as error:
-        raise ImportedFileError(
-            Text(
-                f"This holds more than {MAX_VALUES} values and is not read; save the part that makes the picture.",
-                f"其中的数据超过 {MAX_VALUES} 项，不予读取；请只保存生成图片的部分。",
-            )
+        raise import_error(
+            f"This holds more than {MAX_VALUES} values and is not read; save the part that makes the picture.",
+            f"其中的数据超过 {MAX_VALUES} 项，不予读取；请只保存生成图片的部分。",
         ) from error
     except ValueError:
         return None

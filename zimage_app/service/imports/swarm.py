@@ -55,7 +55,7 @@ def _section(draft: Draft) -> None:
     section = _SECTION.search(text) if isinstance(text, str) else None
     if isinstance(text, str) and section:
         draft.prompt = text[: section.start()].strip()
-        draft.report_left_out(knob_of(GenerationRequest, "prompt").title, no_place(text[section.start() :]))
+        draft.report_left_out(knob_of(GenerationRequest, "prompt").title, *no_place(text[section.start() :]))
 
 
 def _refined(draft: Draft, data: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -67,10 +67,8 @@ def _refined(draft: Draft, data: Mapping[str, Any]) -> dict[str, Any] | None:
     if data.get("refinermethod", "PostApply") != "PostApply":
         draft.report_left_out(
             Text("Refiner", "Refiner"),
-            Text(
-                f"{shown(data['refinermethod'])}: only a pass after the first one is a stage here",
-                f"{shown(data['refinermethod'])}：这里只支持在第一遍之后再画一遍",
-            ),
+            f"{shown(data['refinermethod'])}: only a pass after the first one is a stage here",
+            f"{shown(data['refinermethod'])}：这里只支持在第一遍之后再画一遍",
         )
         return None
     first = draft.stages[0]

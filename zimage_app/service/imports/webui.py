@@ -65,8 +65,7 @@ def read_infotext(text: str) -> Imported:
     for key, value in facts.items():
         if _READ.fullmatch(key) is None and not _IGNORED.match(key):
             draft.report_left_out(
-                _named(key),
-                Text(f"{shown(value)} has no equivalent in this app", f"{shown(value)} 在本程序中没有对应的设置"),
+                _named(key), f"{shown(value)} has no equivalent in this app", f"{shown(value)} 在本程序中没有对应的设置"
             )
     return draft.settled()
 
@@ -281,10 +280,8 @@ def _our_stages(draft: Draft, facts: Mapping[str, Any]) -> None:
     if ">" in stages:
         draft.report_left_out(
             knob_of(GenerationRequest, "stages").title,
-            Text(
-                f"{shown(stages)}: this text holds the last stage only; the original PNG holds them all",
-                f"{shown(stages)}：这段文字只含最后一个阶段；原始 PNG 中有全部阶段",
-            ),
+            f"{shown(stages)}: this text holds the last stage only; the original PNG holds them all",
+            f"{shown(stages)}：这段文字只含最后一个阶段；原始 PNG 中有全部阶段",
         )
 
 
@@ -316,10 +313,8 @@ def _civitai(draft: Draft, data: object) -> None:
             weight = f", {each['weight']}" if between(each.get("weight"), -100, 100) else ""
             draft.report_left_out(
                 Text(f"Civitai {kind}", f"Civitai {kind}"),
-                Text(
-                    f"{shown(name)}{weight}: its file is not named here; add it yourself if it isn't in the list",
-                    f"{shown(name)}{weight}：这里没有写明文件；如列表里没有请自行添加",
-                ),
+                f"{shown(name)}{weight}: its file is not named here; add it yourself if it isn't in the list",
+                f"{shown(name)}{weight}：这里没有写明文件；如列表里没有请自行添加",
             )
 
 
@@ -328,7 +323,7 @@ def _parts(draft: Draft, facts: Mapping[str, Any]) -> None:
         name = text_of(facts.get(key))
         if name and not usual_part(name):
             draft.report_left_out(
-                _named(key), Text(f"{shown(name)}: the model's own is used", f"{shown(name)}：使用模型自带的部件")
+                _named(key), f"{shown(name)}: the model's own is used", f"{shown(name)}：使用模型自带的部件"
             )
 
 

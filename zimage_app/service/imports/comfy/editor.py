@@ -14,10 +14,9 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from zimage_app.domain.errors import ImportedFileError
-from zimage_app.domain.text import Text
 from zimage_app.service.imports.comfy.catalogue import catalogue
 from zimage_app.service.imports.comfy.graph import CUT, UNREAD, Graph, Link, Node, bounded
+from zimage_app.service.imports.draft import import_error
 
 _MUTED, _BYPASSED = 2, 4
 _NO_NODES = frozenset({"Note", "MarkdownNote", "Label (rgthree)", "Fast Groups Bypasser (rgthree)"})
@@ -149,12 +148,10 @@ def editor_graph(data: Mapping[str, Any]) -> Graph:
 def _bounded_size(size: int) -> None:
     if size > _MAX_UNFOLDED:
         millions = _MAX_UNFOLDED >> 20
-        raise ImportedFileError(
-            Text(
-                f"The subgraphs of this workflow hold more than {millions} million characters, each counted as often as"
-                " it is used, and are not read; save the part that makes the picture.",
-                f"这个工作流的子图按使用次数累计超过 {millions}00 万字符，不予读取；请只保存生成图片的部分。",
-            )
+        raise import_error(
+            f"The subgraphs of this workflow hold more than {millions} million characters, each counted as often as"
+            " it is used, and are not read; save the part that makes the picture.",
+            f"这个工作流的子图按使用次数累计超过 {millions}00 万字符，不予读取；请只保存生成图片的部分。",
         )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from zimage_app.domain.errors import ImportedFileError
 from zimage_app.domain.text import Text
 from zimage_app.service.imports.comfy.catalogue import NodeKind, catalogue
 from zimage_app.service.imports.comfy.graph import CUT, UNREAD, Graph, Node, in_order
@@ -12,7 +11,7 @@ from zimage_app.service.imports.comfy.node_call import UNNAMED, NodeCall, writte
 from zimage_app.service.imports.comfy.roles import ROLES
 from zimage_app.service.imports.comfy.unknown_node import unknown_node
 from zimage_app.service.imports.comfy.values import Bundle, Missing, Plain, UnknownNodeOutput, Value, missing
-from zimage_app.service.imports.draft import shown
+from zimage_app.service.imports.draft import import_error, shown
 
 _ROUND = Text("its links go round in a circle", "它的连线形成了循环")
 _MAX_DATA = 50_000_000
@@ -52,12 +51,10 @@ class EvaluatedGraph:
     def _count(self, values: Mapping[str, Value]) -> None:
         self._left -= sum(map(self._size, values.values()))
         if self._left < 0:
-            raise ImportedFileError(
-                Text(
-                    f"The nodes of this workflow handle more than {_MAX_DATA} characters and it is not read;"
-                    " save the part that makes the picture.",
-                    f"这个工作流的节点处理超过 {_MAX_DATA} 个字符，不予读取；请只保存生成图片的部分。",
-                )
+            raise import_error(
+                f"The nodes of this workflow handle more than {_MAX_DATA} characters and it is not read;"
+                " save the part that makes the picture.",
+                f"这个工作流的节点处理超过 {_MAX_DATA} 个字符，不予读取；请只保存生成图片的部分。",
             )
 
     def _size(self, value: Value) -> int:

@@ -26,11 +26,6 @@ class Output:
     others: int = 0
     """Number of last samplers of other end nodes' pictures that aren't part of this picture."""
 
-    @property
-    def saves(self) -> bool:
-        """Whether the node saves the picture instead of previewing it."""
-        return _saves(self.node)
-
 
 def chosen_output(worked: EvaluatedGraph, size: Size | None) -> Output | None:
     """Return the end node whose picture has ``size``, or else one that saves, or else the one with most samplers."""
@@ -42,7 +37,7 @@ def chosen_output(worked: EvaluatedGraph, size: Size | None) -> Output | None:
         return _last_sampler(worked)
 
     def rank(each: Output) -> tuple[bool, bool, int]:
-        return size is not None and each.picture.size == size, each.saves, len(each.picture.passes)
+        return size is not None and each.picture.size == size, _saves(each.node), len(each.picture.passes)
 
     best = max(outputs, key=rank)
     mine = {done.node for done in best.picture.passes}

@@ -80,7 +80,7 @@ def _known(draft: Draft, number: int, name: str, value: Value) -> Any:
         en, zh = (f"{filled} is filled in", f"{filled.replace(';', '；改填')}") if filled else ("", "")
         reason = Text(f"{value.reason.en}{en}", f"{value.reason.zh}{zh}")
         knob = knob_of(GenerationRequest, name) if name == "seed" else knob_of(Stage, name)
-        draft.report_left_out(of_stage(number, knob.title), reason)
+        draft.report_left_out(of_stage(number, knob.title), reason.en, reason.zh)
     return None
 
 
@@ -130,7 +130,7 @@ def _size(draft: Draft, number: int, passes: Sequence[Pass], stage: dict[str, An
         filled = size or (Stage().width, Stage().height)
         summary = f"{filled[0]}×{filled[1]}"
         title = of_stage(number, Text("size", "尺寸"))
-        draft.report_left_out(title, Text(f"{why.en}; {summary} is filled in", f"{why.zh}；改填 {summary}"))
+        draft.report_left_out(title, f"{why.en}; {summary} is filled in", f"{why.zh}；改填 {summary}")
     if size is not None:
         stage |= {"width": size[0], "height": size[1]}
 
@@ -172,7 +172,7 @@ def _group(draft: Draft, number: int, field: str, given: Mapping[str, Value]) ->
         if isinstance(value, Plain):
             group[name] = value.data
         elif isinstance(value, Missing):
-            draft.report_left_out(title, Text(f"{name}: {value.reason.en}", f"{name}：{value.reason.zh}"))
+            draft.report_left_out(title, f"{name}: {value.reason.en}", f"{name}：{value.reason.zh}")
     return group
 
 
@@ -200,7 +200,7 @@ def _prompts(draft: Draft, passes: Sequence[Pass]) -> None:
                 f"has another prompt; all stages share the last one's, this is left out: {summary}",
                 f"用了另一段提示词；这里各阶段共用最后一段，未带入：{summary}",
             )
-            draft.report_left_out(Text(f"Stage {number + 1}", f"阶段 {number + 1}"), reason)
+            draft.report_left_out(Text(f"Stage {number + 1}", f"阶段 {number + 1}"), reason.en, reason.zh)
     for number, words in enumerate(negatives):
         text = _text(words)
         differs = words.zeroed if draft.negative else words.zeroed and text
@@ -209,7 +209,7 @@ def _prompts(draft: Draft, passes: Sequence[Pass]) -> None:
                 "has another negative prompt, or a zeroed one; all stages share one",
                 "用了另一段反向提示词，或将其清零；这里各阶段共用一段",
             )
-            draft.report_left_out(Text(f"Stage {number + 1}", f"阶段 {number + 1}"), reason)
+            draft.report_left_out(Text(f"Stage {number + 1}", f"阶段 {number + 1}"), reason.en, reason.zh)
 
 
 def _first(found: Iterable[Conditioning]) -> tuple[str | None, bool]:
@@ -234,7 +234,7 @@ def _tell_of_words(draft: Draft, name: str, found: Iterable[Conditioning]) -> No
         if isinstance(words.text, Plain):
             report_notes(draft, words.text.notes)
         elif isinstance(words.text, Missing):
-            draft.report_left_out(title, words.text.reason)
+            draft.report_left_out(title, words.text.reason.en, words.text.reason.zh)
 
 
 def _loras(draft: Draft, passes: Sequence[Pass]) -> None:
@@ -260,7 +260,7 @@ def _loras(draft: Draft, passes: Sequence[Pass]) -> None:
 def _lora(draft: Draft, lora: LoraValue) -> tuple[str, Any] | None:
     """Return a LoRA's file and strength; unknown values are reported."""
     if isinstance(lora.file, Missing):
-        draft.report_left_out(Text("LoRA", "LoRA"), lora.file.reason)
+        draft.report_left_out(Text("LoRA", "LoRA"), lora.file.reason.en, lora.file.reason.zh)
         return None
     if not isinstance(lora.file, Plain) or not isinstance(lora.file.data, str):
         return None
@@ -268,16 +268,14 @@ def _lora(draft: Draft, lora: LoraValue) -> tuple[str, Any] | None:
     title = Text(f"LoRA {shown(file)}", f"LoRA {shown(file)}")
     if not isinstance(lora.strength, Plain):
         reason = lora.strength.reason if isinstance(lora.strength, Missing) else Text("?", "?")
-        draft.report_left_out(title, Text(f"{reason.en}; strength 1 is filled in", f"{reason.zh}；强度改填 1"))
+        draft.report_left_out(title, f"{reason.en}; strength 1 is filled in", f"{reason.zh}；强度改填 1")
         return file, 1.0
     text = lora.text_encoder.data if isinstance(lora.text_encoder, Plain) else lora.strength.data
     if text != lora.strength.data:
         draft.report_left_out(
             title,
-            Text(
-                f"{shown(text)} for the text encoder, which this model's LoRAs leave as it is",
-                f"{shown(text)} 针对文本编码器，而这个模型的 LoRA 不改动它",
-            ),
+            f"{shown(text)} for the text encoder, which this model's LoRAs leave as it is",
+            f"{shown(text)} 针对文本编码器，而这个模型的 LoRA 不改动它",
         )
     return file, lora.strength.data
 
@@ -288,12 +286,12 @@ def _models(draft: Draft, passes: Sequence[Pass]) -> None:
     for number, file in enumerate(files):
         why = passes[number].model.file
         if isinstance(why, Missing):
-            draft.report_left_out(Text("Model", "模型"), why.reason)
+            draft.report_left_out(Text("Model", "模型"), why.reason.en, why.reason.zh)
         if file and file != draft.model:
             reason = Text(
                 f"uses {shown(file)}; all stages share one model", f"使用 {shown(file)}；这里各阶段共用一个模型"
             )
-            draft.report_left_out(Text(f"Stage {number + 1}", f"阶段 {number + 1}"), reason)
+            draft.report_left_out(Text(f"Stage {number + 1}", f"阶段 {number + 1}"), reason.en, reason.zh)
 
 
 def _file(model: ModelValue) -> str:

@@ -38,7 +38,7 @@ def add_start(draft: Draft, picture: PictureValue) -> None:
     mask = start.mask if start else None
     strength = picture.passes[0].model.differential
     if strength is not None and mask is None:
-        draft.report_left_out(_DIFFERENTIAL, _UNMASKED)
+        draft.report_left_out(_DIFFERENTIAL, _UNMASKED.en, _UNMASKED.zh)
     if start is None:
         return
     report_notes(draft, [note_of(start.node, _named(start.file) if start.file else _UNNAMED)])
@@ -54,7 +54,7 @@ def add_start(draft: Draft, picture: PictureValue) -> None:
     if isinstance(strength, Plain):
         settings["differential"] = strength.data
     elif isinstance(strength, Missing):
-        draft.report_left_out(_DIFFERENTIAL, strength.reason)
+        draft.report_left_out(_DIFFERENTIAL, strength.reason.en, strength.reason.zh)
     _tell_of_mask(draft, start, mask, len(picture.passes))
     own = _is_own(start, mask)
     draft.start = NamedStartPicture(start.file, settings, "" if own else mask.file, own_mask=own)
@@ -72,16 +72,14 @@ def _tell_of_mask(draft: Draft, start: Start, mask: Mask, passes: int) -> None:
     elif mask.file:
         draft.report_left_out(
             _MASK,
-            Text(
-                f"{file} is not in this file; choose it as mask, or paint it",
-                f"{file} 不在这个文件里；请选择它作为蒙版，或手动涂抹",
-            ),
+            f"{file} is not in this file; choose it as mask, or paint it",
+            f"{file} 不在这个文件里；请选择它作为蒙版，或手动涂抹",
         )
     elif not any(mask.extend):
-        draft.report_left_out(_MASK, Text("it is not in this file; paint it", "不在这个文件里；请手动涂抹"))
+        draft.report_left_out(_MASK, "it is not in this file; paint it", "不在这个文件里；请手动涂抹")
     report_notes(draft, [note_of(name, _CHANGES_MASK) for name in mask.changes])
     if passes > 1:
-        draft.report_left_out(_MASK, _EACH_STAGE)
+        draft.report_left_out(_MASK, _EACH_STAGE.en, _EACH_STAGE.zh)
 
 
 def _named(file: str) -> Text:

@@ -9,7 +9,7 @@ from zimage_app.service.imports.comfy.roles.conditioning import encoded
 from zimage_app.service.imports.comfy.roles.loras import ROLES as LORA_ROLES
 from zimage_app.service.imports.comfy.roles.loras import put_on, with_tags_on
 from zimage_app.service.imports.comfy.roles.models import part_notes
-from zimage_app.service.imports.comfy.roles.sizes import empty
+from zimage_app.service.imports.comfy.roles.sizes import size
 from zimage_app.service.imports.comfy.roles.texts import text_of
 from zimage_app.service.imports.comfy.values import Bundle, Clip, Conditioning, Loras, ModelValue, Vae, Value
 
@@ -25,7 +25,7 @@ def whole_loader(call: NodeCall) -> Mapping[str, Value]:
         "model": model.noted(*part_notes(call, "vae_name", "clip_name")),
         "clip": Clip(),
         "vae": Vae(),
-        **empty(call.giving("latent")),
+        **size(call.giving("latent")),
         **{name: _prompt(call, name) for name in ("positive", "negative")},
     }
     if (seed := call.plain("seed")) is not None:

@@ -40,11 +40,6 @@ def sides(call: NodeCall, width: str = "width", height: str = "height") -> Size 
     return (found[0], found[1]) if isinstance(found[0], int) and isinstance(found[1], int) else None
 
 
-def empty(call: NodeCall) -> Mapping[str, Value]:
-    """Return an empty latent of the node's size."""
-    return _outputs(call, _size(call))
-
-
 def size(call: NodeCall) -> Mapping[str, Value]:
     """Return width and height as numbers, and a latent of that size if the node has that output."""
     return _outputs(call, _size(call))
@@ -152,4 +147,4 @@ def size_of_picture(call: NodeCall) -> Mapping[str, Value]:
     return {name: given[name] for name in call.kind.gives if name in given}
 
 
-ROLES = {"empty latent": empty, "size": size, "size of picture": size_of_picture}
+ROLES = {"empty latent": size, "size": size, "size of picture": size_of_picture}

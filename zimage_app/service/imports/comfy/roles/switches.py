@@ -110,11 +110,6 @@ def shown_text(call: NodeCall) -> Mapping[str, Value]:
     return {} if value is None else {call.kind.gives[0]: value}
 
 
-def nothing(call: NodeCall) -> Mapping[str, Value]:
-    """Role of nodes without effect on settings; outputs are the inputs of their names."""
-    return same(call)
-
-
 def _is_nothing(value: Value) -> bool:
     return (isinstance(value, Plain) and value.data is None) or (isinstance(value, Missing) and value.nothing)
 
@@ -133,5 +128,5 @@ ROLES = {
     "bundle": bundle,
     "merged bundle": merged_bundle,
     "shown text": shown_text,
-    "nothing": nothing,
+    "nothing": same,
 }
