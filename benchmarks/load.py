@@ -207,7 +207,7 @@ def load(layout: str, folder: Path, config: Mapping[str, Any], plan: MemoryPlan)
     files = list(folder.glob("model.*"))
     weights = open_folder(folder) if len(files) != 1 or files[0].suffix == ".json" else open_file(files[0])
     part = open_network(TRANSFORMER, PartFiles(weights, config, folder))
-    return FastTransformer(part.fill(plan, lambda _: None), part.reader(plan).again)
+    return FastTransformer(part.fill(plan, lambda _: None), part.reader(plan).reread)
 
 
 def measure(layout: str, folder: Path, config: Mapping[str, Any], options: argparse.Namespace) -> LoadResult:

@@ -234,7 +234,7 @@ def test_packed_weights_and_loras_of_the_wrong_place_are_noticed(tmp_path: Path,
     if room == "packed":
         linear.weight = replace(linear.weight, scale=torch.ones(192))
     else:
-        linear.side = replace(linear.side, up=linear.side.up.cpu())
+        linear.branch = replace(linear.branch, up=linear.branch.up.cpu())
     with pytest.raises(MixUp, match="same device"):
         velocity(fast)
 

@@ -28,7 +28,7 @@ from zimage_app.models.disk.file_lock import take
 from zimage_app.models.disk.folders import PARTIAL_FOLDER, WANTED_FILE, WEIGHT_SUFFIXES, still_wanted
 from zimage_app.models.find.model_source import ModelSource, Remote, repo_folder
 from zimage_app.models.hub import errors
-from zimage_app.models.hub.hosts import AGENT, Host, reach
+from zimage_app.models.hub.hosts import AGENT, Host, check_connection
 from zimage_app.models.hub.listing import INDEX, RepoFile, RepoListing
 from zimage_app.models.hub.receipt import checksum_of, note
 from zimage_app.models.hub.retry_policy import Busy, RetryPolicy
@@ -41,7 +41,7 @@ _MIN_FREE = 64_000_000
 """Bytes of disk space to leave free."""
 _WINDOW = 5.0
 """Seconds over which the speed is averaged."""
-_TELL_EVERY = 0.2
+_REPORT_INTERVAL = 0.2
 """Seconds between progress reports."""
 
 
@@ -121,7 +121,7 @@ def plan_fetch(
     if remotes:
         if is_offline_mode():
             raise errors.offline(", ".join(dict.fromkeys(remote.repo for remote in remotes)))
-        reach(host, retry_policy.first)
+        check_connection(host, retry_policy.first)
     for repo in dict.fromkeys(remote.repo for remote in remotes):
         listing = _listing(host, repo, retry_policy, stopped)
         _complete(listing, remotes, host)
@@ -149,11 +149,11 @@ def _complete(listing: RepoListing, remotes: list[Remote], host: Host) -> None:
 
 def fetch(
     plan: FetchPlan,
-    tell: Callable[[FetchProgress], None],
+    report: Callable[[FetchProgress], None],
     retry_policy: RetryPolicy | None = None,
     stopped: threading.Event | None = None,
 ) -> None:
-    """Download the planned files; calls ``tell`` with the progress a few times a second.
+    """Download the planned files; calls ``report`` with the progress a few times a second.
 
     Setting ``stopped`` cancels the download; it is also set here when one file fails.
 
@@ -171,7 +171,7 @@ def fetch(
         meter = Meter(FetchProgress(plan.files, plan.size, done=plan.size - plan.left))
         timeout = httpx.Timeout(retry_policy.answer, read=retry_policy.silence)
         client = stack.enter_context(httpx.Client(follow_redirects=True, timeout=timeout, headers=AGENT))
-        _Run(plan.host, Transfer(client, retry_policy, meter.moved, stopped), meter, tell).all_of(plan)
+        _Run(plan.host, Transfer(client, retry_policy, meter.moved, stopped), meter, report).all_of(plan)
         for repo_download in plan.repo_downloads:
             _end(repo_download)
 
@@ -237,12 +237,12 @@ def _of_disk(target: Path, error: OSError) -> FetchError:
 class _Run:
     """One download in progress."""
 
-    def __init__(self, host: Host, transfer: Transfer, meter: Meter, tell: Callable[[FetchProgress], None]) -> None:
+    def __init__(self, host: Host, transfer: Transfer, meter: Meter, report: Callable[[FetchProgress], None]) -> None:
         self._host = host
         self._headers = host.headers()
         self._transfer = transfer
         self._meter = meter
-        self._tell = tell
+        self._report = report
 
     def all_of(self, plan: FetchPlan) -> None:
         """Download several files at a time, and the model index after all others."""
@@ -260,13 +260,13 @@ class _Run:
         _raise_first(futures)
         for repo_download, file in last:
             self._one(repo_download, file)
-        self._tell(self._meter.read())
+        self._report(self._meter.read())
 
     def _watch(self, futures: list[Future[None]]) -> None:
         waiting = set(futures)
         while waiting:
-            over, waiting = wait(waiting, timeout=_TELL_EVERY, return_when=FIRST_EXCEPTION)
-            self._tell(self._meter.read())
+            over, waiting = wait(waiting, timeout=_REPORT_INTERVAL, return_when=FIRST_EXCEPTION)
+            self._report(self._meter.read())
             failed = any(not future.cancelled() and future.exception() is not None for future in over)
             if failed or self._transfer.stopped.is_set():
                 self._give_up(futures)

@@ -16,7 +16,6 @@ from urllib.request import getproxies
 
 import httpx
 
-from zimage_app.domain.errors import FetchError
 from zimage_app.domain.text import Text
 from zimage_app.domain.version import __version__
 from zimage_app.models.hub import errors
@@ -193,13 +192,11 @@ def host_of(source: str, mirror: str | None = None) -> Host:
     if mirror is None:
         return _named_host(source)
     if source == "modelscope" or not _is_address(mirror):
-        raise FetchError(
-            Text(
-                f"{mirror!r} cannot be used as a mirror: give the address of a copy of Hugging Face,"
-                " as https://example.org, without --source modelscope.",
-                f"{mirror!r} 不能用作镜像：请给出 Hugging Face 镜像的地址，如 https://example.org，"
-                "且不要同时使用 --source modelscope。",
-            )
+        raise errors.fetch_error(
+            f"{mirror!r} cannot be used as a mirror: give the address of a copy of Hugging Face,"
+            " as https://example.org, without --source modelscope.",
+            f"{mirror!r} 不能用作镜像：请给出 Hugging Face 镜像的地址，如 https://example.org，"
+            "且不要同时使用 --source modelscope。",
         )
     return HuggingFace(mirror.rstrip("/"))
 
@@ -207,18 +204,16 @@ def host_of(source: str, mirror: str | None = None) -> Host:
 def _named_host(source: str) -> Host:
     if source not in HOSTS:
         known = ", ".join(HOSTS)
-        raise FetchError(
-            Text(f"There is no source {source!r}; use one of {known}.", f"没有来源 {source!r}；可选：{known}。")
+        raise errors.fetch_error(
+            f"There is no source {source!r}; use one of {known}.", f"没有来源 {source!r}；可选：{known}。"
         )
     host = HOSTS[source]()
     if not _is_address(host.endpoint):
-        raise FetchError(
-            Text(
-                f"HF_ENDPOINT: {host.endpoint!r} is no address of a hub; write it with https://, as"
-                " https://example.org, or unset the variable.",
-                f"HF_ENDPOINT：{host.endpoint!r} 不是模型站的地址；请连同 https:// 一起写，如 https://example.org，"
-                "或删除该变量。",
-            )
+        raise errors.fetch_error(
+            f"HF_ENDPOINT: {host.endpoint!r} is no address of a hub; write it with https://, as"
+            " https://example.org, or unset the variable.",
+            f"HF_ENDPOINT：{host.endpoint!r} 不是模型站的地址；请连同 https:// 一起写，如 https://example.org，"
+            "或删除该变量。",
         )
     return host
 
@@ -231,7 +226,7 @@ def _is_address(text: str) -> bool:
     return url.scheme in ("http", "https") and bool(url.host)
 
 
-def reach(host: Host, seconds: float) -> None:
+def check_connection(host: Host, seconds: float) -> None:
     """Raise FetchError unless a connection to ``host``, or to its proxy, is established within ``seconds``.
 
     Also raises FetchError where the settings of the proxy can't be used.

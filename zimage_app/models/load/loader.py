@@ -117,7 +117,7 @@ def load_components(
     text = _fill(parts[0], plan.for_text, monitor)
     transformer, vae = _fill(parts[1], plan, monitor), _fill(parts[2], plan.for_vae, monitor)
     monitor.done()
-    fast = FastTransformer(transformer, parts[1].reader(plan).again)
+    fast = FastTransformer(transformer, parts[1].reader(plan).reread)
     return Components(
         card=source.card,
         text=Qwen3TextEncoder(text, tokenizer, fast.max_tokens, plan.device),
@@ -146,7 +146,7 @@ def load_transformer(weights: Path, config: Mapping[str, Any], plan: MemoryPlan)
     Raises ModelError as ``load_components`` does.
     """
     part = open_network(TRANSFORMER, PartFiles(open_file(weights), config, weights))
-    return FastTransformer(_fill(part, plan, _LoadMonitor([part])), part.reader(plan).again)
+    return FastTransformer(_fill(part, plan, _LoadMonitor([part])), part.reader(plan).reread)
 
 
 def _fill(part: Network, plan: MemoryPlan, monitor: _LoadMonitor) -> Any:

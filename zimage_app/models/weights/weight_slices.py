@@ -75,7 +75,7 @@ class WeightReader:
         whole: Tensor = self._once(part.stored.key, lambda: self._unpacked(part.stored))
         return whole.flatten()[part.first : part.first + math.prod(part.shape)].view(part.shape)
 
-    def again(self, name: str) -> Tensor:
+    def reread(self, name: str) -> Tensor:
         """Reread a plain weight from its file, to undo later changes of the parameter.
 
         Raises ModelError if the file was changed or removed in the meantime.

@@ -260,7 +260,7 @@ class Draft:
         """Report expected settings that a stage lacks, with the defaults used for them."""
         for number, (stage, given) in enumerate(zip(stages, self.stages, strict=True)):
             for name in _EXPECTED if stage else ():
-                title = of_stage(number, knob_of(Stage, name).title)
+                title = stage_title(number, name)
                 size = of_stage(number, _SIZE).en if name in ("width", "height") else title.en
                 reported = any(line.en.startswith((f"{title.en}: ", f"{size}: ")) for line in self.left)
                 if name not in stage and name not in given and not reported:
@@ -300,7 +300,7 @@ class Draft:
         """Round a side to the nearest multiple of 16, as the model's patches require."""
         rounded = (pixels + GRID // 2) // GRID * GRID
         if rounded != pixels:
-            self.report_translated(of_stage(number, knob_of(Stage, name).title), pixels, rounded)
+            self.report_translated(stage_title(number, name), pixels, rounded)
         return rounded
 
     def _lora(self, use: dict[str, Any]) -> dict[str, Any] | None:
@@ -327,7 +327,7 @@ class Draft:
             default = getattr(self.stage_defaults, name)
             reason = error.reason
             self.report_left_out(
-                of_stage(number, knob_of(Stage, name).title),
+                stage_title(number, name),
                 f"{reason.en}; {shown(default)} is filled in",
                 f"{reason.zh}；改填 {shown(default)}",
             )
@@ -340,11 +340,16 @@ def of_stage(number: int, what: Text) -> Text:
     return Text(f"Stage {number + 1}, {what.en}", f"阶段 {number + 1}，{what.zh}")
 
 
+def stage_title(number: int, field: str) -> Text:
+    """Return "Stage N, " with a setting's title, for a stage number counted from 0."""
+    return of_stage(number, knob_of(Stage, field).title)
+
+
 def unknown_name(draft: Draft, number: int, field: str, name: object) -> None:
     """Report a sampler or scheduler that this app doesn't have."""
     default = getattr(draft.stage_defaults, field)
     draft.report_left_out(
-        of_stage(number, knob_of(Stage, field).title),
+        stage_title(number, field),
         f"{shown(name)} does not exist here; {default} is filled in, choose another if it doesn't suit",
         f"这里没有 {shown(name)}；先填入 {default}，不合适请另选",
     )

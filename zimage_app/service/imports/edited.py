@@ -9,10 +9,9 @@ from typing import Any
 from zimage_app.domain.prompt_tags import plain_name, tag_of
 from zimage_app.domain.request import GenerationRequest, parse_request
 from zimage_app.domain.settings.knob import knob_of
-from zimage_app.domain.settings.stage import Stage
 from zimage_app.domain.text import Text
 from zimage_app.domain.wildcards import escaped
-from zimage_app.service.imports.draft import Imported, of_stage, shown, taken_lines
+from zimage_app.service.imports.draft import Imported, shown, stage_title, taken_lines
 
 _CHANGED = Text(
     "The text was changed after it was saved: the changes count, and everything else is as it was saved",
@@ -49,7 +48,7 @@ def edited(saved: Imported, before: Imported, after: Imported) -> Imported:
     fields = [name for name in was if name in now and was[name] != now[name]]
     settings["stages"] = list(settings["stages"])
     settings["stages"][place] = settings["stages"][place] | {name: now[name] for name in fields}
-    changes += [_change(of_stage(place, knob_of(Stage, name).title), was, now, name) for name in fields]
+    changes += [_change(stage_title(place, name), was, now, name) for name in fields]
     return replace(
         saved,
         settings=settings,

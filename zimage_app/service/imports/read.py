@@ -206,7 +206,7 @@ def _unknown(found: _FileTexts, name: str) -> ImportedFileError:
             f"was made by {shown(software)}, whose settings cannot be read",
             f"由 {shown(software)} 生成，其参数无法读取",
         )
-    if keys := ", ".join(key for key, text in found.texts.items() if _tells(key, text)):
+    if keys := ", ".join(key for key, text in found.texts.items() if _may_hold_settings(key, text)):
         return _refused(
             name,
             f"holds the data of another program ({shown(keys)}), in a form that is not known here",
@@ -219,7 +219,7 @@ def _unknown(found: _FileTexts, name: str) -> ImportedFileError:
     )
 
 
-def _tells(key: str, text: str) -> bool:
+def _may_hold_settings(key: str, text: str) -> bool:
     """Whether a picture's text may hold settings: by its name, or because it looks like JSON."""
     return _BEGINS.match(text) is not None or any(word in key.lower() for word in _SETTINGS)
 

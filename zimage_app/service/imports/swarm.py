@@ -8,10 +8,10 @@ from typing import Any
 
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.settings.knob import knob_of
-from zimage_app.domain.settings.stage import MAX_SEED, Stage
+from zimage_app.domain.settings.stage import MAX_SEED
 from zimage_app.domain.text import Text
 from zimage_app.service.imports.comfy.roles.schedules import rest_of_steps
-from zimage_app.service.imports.draft import Draft, Imported, of_stage, shown
+from zimage_app.service.imports.draft import Draft, Imported, shown, stage_title
 from zimage_app.service.imports.fields import between, list_of, number, text_of, words
 from zimage_app.service.imports.names import resize_method
 from zimage_app.service.imports.programs import no_place, report_other_fields
@@ -81,7 +81,7 @@ def _refined(draft: Draft, data: Mapping[str, Any]) -> dict[str, Any] | None:
         # SwarmUI's refiner skips the first (1 - part) of its steps, and draws the noise of the next seed.
         skipped = min(round(int(steps) * (1 - part)), int(steps) - 1)
         stage["steps"], stage["denoise"] = rest_of_steps(int(steps), skipped)
-        draft.report_translated(of_stage(1, knob_of(Stage, "steps").title), f"{steps:g} × {part:g}", stage["steps"])
+        draft.report_translated(stage_title(1, "steps"), f"{steps:g} × {part:g}", stage["steps"])
     seed = number(data.get("seed"))
     if between(seed, 0, MAX_SEED - 1):
         stage["seed"] = int(seed) + 1
@@ -91,5 +91,5 @@ def _refined(draft: Draft, data: Mapping[str, Any]) -> dict[str, Any] | None:
     ours = resize_method(method.removeprefix("latent-")) if method.startswith("latent-") else None
     stage["upscale"] = ours or "nearest-exact"
     if scale != 1:
-        draft.report_translated(of_stage(1, knob_of(Stage, "upscale").title), method, stage["upscale"])
+        draft.report_translated(stage_title(1, "upscale"), method, stage["upscale"])
     return stage

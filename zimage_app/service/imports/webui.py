@@ -16,7 +16,14 @@ from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.settings.knob import knob_of
 from zimage_app.domain.settings.stage import Stage
 from zimage_app.domain.text import Text
-from zimage_app.service.imports.draft import Draft, Imported, of_stage, report_start_strength, shown, unknown_name
+from zimage_app.service.imports.draft import (
+    Draft,
+    Imported,
+    report_start_strength,
+    shown,
+    stage_title,
+    unknown_name,
+)
 from zimage_app.service.imports.edited import edited
 from zimage_app.service.imports.fields import between, list_of, number, text_of
 from zimage_app.service.imports.infotext import Infotext, parsed
@@ -157,7 +164,7 @@ def _shown_stage(draft: Draft, info: Infotext) -> dict[str, Any]:
         return stage | {"scheduler": schedule} | sampler_fields(draft, place, sampler, None)
     if schedule and schedule.lower() == "flowmatcheulerdiscretescheduler" and draft.source.en == "SD.Next":
         # In SD.Next this is diffusers' scheduler, whose sigmas equal ComfyUI's "simple" with the same shift.
-        draft.report_translated(of_stage(place, knob_of(Stage, "scheduler").title), schedule, "simple")
+        draft.report_translated(stage_title(place, "scheduler"), schedule, "simple")
         sampler, schedule = sampler or "Euler", "simple"
     return stage | sampler_fields(draft, place, sampler, schedule)
 
@@ -170,7 +177,7 @@ def diffusers_cfg(draft: Draft, stage: dict[str, Any], *, pipeline: str, above: 
     ours = cfg + 1 if cfg > above else 1.0
     stage["cfg"] = ours
     if ours != cfg:
-        draft.report_translated(of_stage(0, knob_of(Stage, "cfg").title), f"guidance {cfg:g} (diffusers)", ours)
+        draft.report_translated(stage_title(0, "cfg"), f"guidance {cfg:g} (diffusers)", ours)
 
 
 def sampler_fields(draft: Draft, place: int, sampler: str | None, schedule: str | None) -> dict[str, Any]:
@@ -182,15 +189,13 @@ def sampler_fields(draft: Draft, place: int, sampler: str | None, schedule: str 
         if found[1]:
             stage["scheduler"] = found[1]
         if sampler != found[0]:
-            draft.report_translated(
-                of_stage(place, knob_of(Stage, "sampler").title), sampler, " + ".join(filter(None, found))
-            )
+            draft.report_translated(stage_title(place, "sampler"), sampler, " + ".join(filter(None, found)))
     elif sampler:
         unknown_name(draft, place, "sampler", sampler)
     if not schedule:
         return stage
     ours = scheduler(schedule)
-    title = of_stage(place, knob_of(Stage, "scheduler").title)
+    title = stage_title(place, "scheduler")
     if ours:
         stage["scheduler"] = ours
         if ours != schedule:
@@ -233,7 +238,7 @@ def _hires_steps(draft: Draft, stage: dict[str, Any], steps: Any) -> None:
     if draft.source.en == _SDCPP:  # runs only the last part of ``steps``, plus one step
         stage["steps"] = min(int(min(denoise, 0.999) * steps) + 1, int(steps))
     if stage["steps"] != steps:
-        title = of_stage(1, knob_of(Stage, "steps").title)
+        title = stage_title(1, "steps")
         draft.report_translated(title, f"Hires {steps:g}, denoise {denoise:g}", stage["steps"])
 
 
@@ -247,7 +252,7 @@ def _upscaler(facts: Mapping[str, Any]) -> str:
 def _hires_method(draft: Draft, stage: dict[str, Any], upscaler: str) -> None:
     latent = upscaler.lower().startswith("latent")
     stage["upscale"] = (resize_method(upscaler) if latent else None) or "nearest-exact"
-    draft.report_translated(of_stage(1, knob_of(Stage, "upscale").title), upscaler, stage["upscale"])
+    draft.report_translated(stage_title(1, "upscale"), upscaler, stage["upscale"])
 
 
 def _unless_same(name: Any) -> str | None:

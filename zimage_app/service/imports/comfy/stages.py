@@ -24,7 +24,7 @@ from zimage_app.service.imports.comfy.values import (
     Size,
     Value,
 )
-from zimage_app.service.imports.draft import Draft, of_stage, shown, unknown_name
+from zimage_app.service.imports.draft import Draft, of_stage, shown, stage_title, unknown_name
 from zimage_app.service.imports.names import resize_method, sampler_and_scheduler, scheduler
 
 _PLAIN_FIELDS = ("seed", "steps", "cfg", "denoise", "shift", *OPTIONS)
@@ -78,9 +78,8 @@ def _known(draft: Draft, number: int, name: str, value: Value) -> Any:
     if isinstance(value, Missing):
         filled = f"; {shown(getattr(Stage(), name))}" if name != "seed" else ""
         en, zh = (f"{filled} is filled in", f"{filled.replace(';', '；改填')}") if filled else ("", "")
-        reason = Text(f"{value.reason.en}{en}", f"{value.reason.zh}{zh}")
         knob = knob_of(GenerationRequest, name) if name == "seed" else knob_of(Stage, name)
-        draft.report_left_out(of_stage(number, knob.title), reason.en, reason.zh)
+        draft.report_left_out(of_stage(number, knob.title), f"{value.reason.en}{en}", f"{value.reason.zh}{zh}")
     return None
 
 
@@ -99,7 +98,7 @@ def _named(draft: Draft, number: int, done: Pass, stage: dict[str, Any]) -> None
             continue
         stage[field] = ours
         if ours != name:
-            draft.report_translated(of_stage(number, knob_of(Stage, field).title), name, ours)
+            draft.report_translated(stage_title(number, field), name, ours)
 
 
 def _ours(field: str, name: object) -> str | None:
@@ -142,7 +141,7 @@ def _method(draft: Draft, number: int, done: Pass, stage: dict[str, Any]) -> Non
     theirs = done.method.data if isinstance(done.method, Plain) and isinstance(done.method.data, str) else ""
     ours = resize_method(theirs) or "nearest-exact"
     stage["upscale"] = ours
-    title = of_stage(number, knob_of(Stage, "upscale").title)
+    title = stage_title(number, "upscale")
     if done.decoded_by:
         draft.report_translated(title, f"{shown(done.decoded_by)} + {theirs}", ours)
     elif ours != theirs:
@@ -154,7 +153,7 @@ def _easycache(draft: Draft, passes: Sequence[Pass], number: int) -> None:
     given = passes[number].model.easycache
     if given is None:
         return
-    title = of_stage(number, knob_of(Stage, "easycache").title)
+    title = stage_title(number, "easycache")
     cache = _group(draft, number, "easycache", given)
     if number:
         on_model = _shift_of(passes[number - 1].model)
@@ -166,7 +165,7 @@ def _easycache(draft: Draft, passes: Sequence[Pass], number: int) -> None:
 
 def _group(draft: Draft, number: int, field: str, given: Mapping[str, Value]) -> dict[str, Any]:
     """Return the known values of a group of a stage's settings; unknown ones are reported."""
-    title = of_stage(number, knob_of(Stage, field).title)
+    title = stage_title(number, field)
     group: dict[str, Any] = {}
     for name, value in given.items():
         if isinstance(value, Plain):
@@ -191,25 +190,25 @@ def _prompts(draft: Draft, passes: Sequence[Pass]) -> None:
     acting = [words for words, on in zip(negatives, guided, strict=True) if on and not words.zeroed]
     resting = [words for words in negatives if not words.zeroed]
     draft.negative, draft.negative_choices = _first((*acting, *resting))
-    _tell_of_words(draft, "prompt", positives)
-    _tell_of_words(draft, "negative", [words for words in negatives if not words.zeroed])
+    _report_words(draft, "prompt", positives)
+    _report_words(draft, "negative", [words for words in negatives if not words.zeroed])
     for number, words in enumerate(positives):
         if _text(words) and _text(words) != prompt:
             summary = shown(_text(words))
-            reason = Text(
+            draft.report_left_out(
+                Text(f"Stage {number + 1}", f"阶段 {number + 1}"),
                 f"has another prompt; all stages share the last one's, this is left out: {summary}",
                 f"用了另一段提示词；这里各阶段共用最后一段，未带入：{summary}",
             )
-            draft.report_left_out(Text(f"Stage {number + 1}", f"阶段 {number + 1}"), reason.en, reason.zh)
     for number, words in enumerate(negatives):
         text = _text(words)
         differs = words.zeroed if draft.negative else words.zeroed and text
         if guided[number] and (differs or (text and not words.zeroed and text != draft.negative)):
-            reason = Text(
+            draft.report_left_out(
+                Text(f"Stage {number + 1}", f"阶段 {number + 1}"),
                 "has another negative prompt, or a zeroed one; all stages share one",
                 "用了另一段反向提示词，或将其清零；这里各阶段共用一段",
             )
-            draft.report_left_out(Text(f"Stage {number + 1}", f"阶段 {number + 1}"), reason.en, reason.zh)
 
 
 def _first(found: Iterable[Conditioning]) -> tuple[str | None, bool]:
@@ -227,7 +226,7 @@ def _by_one(cfg: object) -> bool:
     return isinstance(cfg, int | float) and is_guided_by_one(cfg)
 
 
-def _tell_of_words(draft: Draft, name: str, found: Iterable[Conditioning]) -> None:
+def _report_words(draft: Draft, name: str, found: Iterable[Conditioning]) -> None:
     title = knob_of(GenerationRequest, name).title
     for words in found:
         report_notes(draft, words.notes)
@@ -288,10 +287,11 @@ def _models(draft: Draft, passes: Sequence[Pass]) -> None:
         if isinstance(why, Missing):
             draft.report_left_out(Text("Model", "模型"), why.reason.en, why.reason.zh)
         if file and file != draft.model:
-            reason = Text(
-                f"uses {shown(file)}; all stages share one model", f"使用 {shown(file)}；这里各阶段共用一个模型"
+            draft.report_left_out(
+                Text(f"Stage {number + 1}", f"阶段 {number + 1}"),
+                f"uses {shown(file)}; all stages share one model",
+                f"使用 {shown(file)}；这里各阶段共用一个模型",
             )
-            draft.report_left_out(Text(f"Stage {number + 1}", f"阶段 {number + 1}"), reason.en, reason.zh)
 
 
 def _file(model: ModelValue) -> str:

@@ -55,7 +55,7 @@ def add_start(draft: Draft, picture: PictureValue) -> None:
         settings["differential"] = strength.data
     elif isinstance(strength, Missing):
         draft.report_left_out(_DIFFERENTIAL, strength.reason.en, strength.reason.zh)
-    _tell_of_mask(draft, start, mask, len(picture.passes))
+    _report_mask(draft, start, mask, len(picture.passes))
     own = _is_own(start, mask)
     draft.start = NamedStartPicture(start.file, settings, "" if own else mask.file, own_mask=own)
 
@@ -64,7 +64,7 @@ def _is_own(start: Start, mask: Mask) -> bool:
     return bool(mask.file) and mask.file == start.file and not mask.of_colours
 
 
-def _tell_of_mask(draft: Draft, start: Start, mask: Mask, passes: int) -> None:
+def _report_mask(draft: Draft, start: Start, mask: Mask, passes: int) -> None:
     file = shown(mask.file)
     if _is_own(start, mask):
         own = Text(f"{_MASK.en}: what is transparent in {file}", f"{_MASK.zh}：{file} 的透明部分")

@@ -60,7 +60,7 @@ def joined(call: NodeCall, patterns: str, between: str) -> Plain | Missing:
     if not any(part.data for part in parts) and lost:
         return lost[0]
     notes = merged(*(part.notes for part in parts))
-    notes = merged(notes, (_without(call, part) for part in lost), _tell_of_join(call, parts))
+    notes = merged(notes, (_without(call, part) for part in lost), _join_notes(call, parts))
     return Plain(_run_together(_as_drawn(parts), between), notes=notes, choices=any(part.choices for part in parts))
 
 
@@ -86,7 +86,7 @@ def _run_together(texts: Iterable[str], between: str) -> str:
     return between.join(whole)[:MAX_TEXT]
 
 
-def _tell_of_join(call: NodeCall, parts: list[Plain]) -> list[Note]:
+def _join_notes(call: NodeCall, parts: list[Plain]) -> list[Note]:
     if sum(bool(part.data.strip()) for part in parts) < 2:
         return []
     return [call.note(Text("it joins several texts into one", "它把几段文字拼成了一段"), translated=True)]
