@@ -6,11 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from zimage_app.domain.errors import RequestError
+from zimage_app.domain.errors import wrong_field
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.settings.knob import STRICT
 from zimage_app.domain.settings.stage import MAX_STAGES
-from zimage_app.domain.text import Text
 
 LITTLE, MUCH = 0.15, 0.4
 """Variation strengths: the same scene with other details; another scene that still resembles it."""
@@ -51,12 +50,10 @@ def _with_stages_kept(request: GenerationRequest, kept: int) -> GenerationReques
     redone = {number for number, _ in request.running[kept:]}
     if not redone:
         count = len(request.running)
-        raise RequestError(
+        raise wrong_field(
             "kept",
-            Text(
-                f"{kept}: of {count} stages, at most {count - 1} can be kept",
-                f"{kept}：共 {count} 个阶段，最多保留 {count - 1} 个",
-            ),
+            f"{kept}: of {count} stages, at most {count - 1} can be kept",
+            f"{kept}：共 {count} 个阶段，最多保留 {count - 1} 个",
         )
     stages = tuple(
         stage.model_copy(update={"seed": "random"}) if number in redone else stage

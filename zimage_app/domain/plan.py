@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.catalogue import HANDOVER_TRAITS, SAMPLER_TRAITS
-from zimage_app.domain.errors import RequestError
+from zimage_app.domain.errors import wrong_field
 from zimage_app.domain.guidance import (
     conditions_at,
     nag_share,
@@ -206,20 +206,16 @@ def _first_stage(start: StartPicture | None, stages: Sequence[Stage]) -> int:
     if start is None:
         return 0
     if start.stage > len(stages):
-        raise RequestError(
+        raise wrong_field(
             "start.stage",
-            Text(
-                f"{start.stage}: there is no such stage; the stages are 1 to {len(stages)}",
-                f"{start.stage}：没有这个阶段；可用 1 到 {len(stages)}",
-            ),
+            f"{start.stage}: there is no such stage; the stages are 1 to {len(stages)}",
+            f"{start.stage}：没有这个阶段；可用 1 到 {len(stages)}",
         )
     if not any(stage.enabled for stage in stages[start.stage - 1 :]):
-        raise RequestError(
+        raise wrong_field(
             "start.stage",
-            Text(
-                f"stage {start.stage} and all that follow are switched off; switch one on or choose an earlier stage",
-                f"第 {start.stage} 阶段及其后的阶段都已关闭；请启用其中之一或选择更早的阶段",
-            ),
+            f"stage {start.stage} and all that follow are switched off; switch one on or choose an earlier stage",
+            f"第 {start.stage} 阶段及其后的阶段都已关闭；请启用其中之一或选择更早的阶段",
         )
     return start.stage - 1
 
@@ -290,21 +286,17 @@ def _handed_on(sigmas: Sequence[float], seed: int, stages: Sequence[tuple[int, S
     (first, before, _), (number, stage, _) = stages
     step = switch_step(sigmas, switch_sigma(_latent_size(before), stage.delta))
     if step == 0:
-        raise RequestError(
+        raise wrong_field(
             f"stages.{number}.delta",
-            Text(
-                f"{stage.delta:g} leaves stage {first + 1} no step of the trajectory; raise it, use more steps or"
-                f" switch stage {first + 1} off",
-                f"{stage.delta:g} 使第 {first + 1} 阶段分不到任何一步；请调高该值、增加步数或关闭第 {first + 1} 阶段",
-            ),
+            f"{stage.delta:g} leaves stage {first + 1} no step of the trajectory; raise it, use more steps or"
+            f" switch stage {first + 1} off",
+            f"{stage.delta:g} 使第 {first + 1} 阶段分不到任何一步；请调高该值、增加步数或关闭第 {first + 1} 阶段",
         )
     if growth(_latent_size(before), _latent_size(stage)) < 1.0:
-        raise RequestError(
+        raise wrong_field(
             f"stages.{number}.handover",
-            Text(
-                f"{stage.handover} (stage {number + 1}) needs a stage that is not smaller than the one before",
-                f"{stage.handover}（第 {number + 1} 阶段）要求本阶段不小于上一阶段",
-            ),
+            f"{stage.handover} (stage {number + 1}) needs a stage that is not smaller than the one before",
+            f"{stage.handover}（第 {number + 1} 阶段）要求本阶段不小于上一阶段",
         )
     return Takeover(sigmas[step], fill_seed(seed))
 
@@ -319,14 +311,12 @@ def _sigmas(number: int, stage: Stage, denoise: float) -> tuple[float, ...]:
     if len(sigmas) <= stage.steps:
         fewer = range(stage.steps - 1, 0, -1)
         max_steps = next((steps for steps in fewer if len(_levels(stage, steps, denoise)) > steps), 1)
-        raise RequestError(
+        raise wrong_field(
             f"stages.{number}.steps",
-            Text(
-                f"{stage.steps} (stage {number + 1}) is more than the {stage.scheduler} scheduler can tell apart at"
-                f" this denoise; use at most {max_steps} or another scheduler",
-                f"{stage.steps}（第 {number + 1} 阶段）超过 {stage.scheduler} 调度器在此重绘幅度下能区分的步数；"
-                f"请不超过 {max_steps} 步或换一个调度器",
-            ),
+            f"{stage.steps} (stage {number + 1}) is more than the {stage.scheduler} scheduler can tell apart at"
+            f" this denoise; use at most {max_steps} or another scheduler",
+            f"{stage.steps}（第 {number + 1} 阶段）超过 {stage.scheduler} 调度器在此重绘幅度下能区分的步数；"
+            f"请不超过 {max_steps} 步或换一个调度器",
         )
     return sigmas
 
@@ -471,12 +461,10 @@ def _lora_warnings(request: GenerationRequest, plans: list[StagePlan]) -> list[T
     for place, use in enumerate(request.loras):
         numbers = use.stages or ()
         if numbers and numbers[-1] > count:
-            raise RequestError(
+            raise wrong_field(
                 f"loras.{place}.stages",
-                Text(
-                    f"{use.name}: there is no stage {numbers[-1]}; the stages are 1 to {count}",
-                    f"{use.name}：没有第 {numbers[-1]} 阶段；可用 1 到 {count}",
-                ),
+                f"{use.name}: there is no stage {numbers[-1]}; the stages are 1 to {count}",
+                f"{use.name}：没有第 {numbers[-1]} 阶段；可用 1 到 {count}",
             )
         if use.strength and not any(use.acts_in(plan.number) for plan in plans):
             places, verb = _stages(numbers), "does" if len(numbers) == 1 else "do"

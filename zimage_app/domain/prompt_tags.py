@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from zimage_app.domain.errors import LoraError, RequestError, wrong_part
+from zimage_app.domain.errors import LoraError, RequestError, wrong_field, wrong_part
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.settings.lora_use import MAX_LORAS, MAX_STRENGTH, LoraUse
 from zimage_app.domain.settings.stage import MAX_STAGES
@@ -100,26 +100,20 @@ def take_tags(
     """
     prompt, tags = split_tags(request.prompt)
     if split_tags(request.negative)[1]:
-        raise RequestError(
+        raise wrong_field(
             "negative",
-            Text(
-                "holds a LoRA tag, which acts in the prompt only; move it there, with a negative strength if you like",
-                "含有 LoRA 标签，标签只在提示词里起作用；请移到提示词中，需要时把强度写成负数",
-            ),
+            "holds a LoRA tag, which acts in the prompt only; move it there, with a negative strength if you like",
+            "含有 LoRA 标签，标签只在提示词里起作用；请移到提示词中，需要时把强度写成负数",
         )
     if tags and not prompt:
-        raise RequestError(
-            "prompt", Text("has only LoRA tags; describe the picture too", "只有 LoRA 标签；请再写上画面描述")
-        )
+        raise wrong_field("prompt", "has only LoRA tags; describe the picture too", "只有 LoRA 标签；请再写上画面描述")
     listed = [_named(use, name_of) for use in request.loras]
     uses = _with_tags(listed, [_named(_use(tag), name_of) for tag in tags])
     if len(uses) > MAX_LORAS:
-        raise RequestError(
+        raise wrong_field(
             "loras",
-            Text(
-                f"{len(uses)} LoRAs with those in the prompt; at most {MAX_LORAS} are allowed",
-                f"连同提示词中的共 {len(uses)} 个 LoRA；最多 {MAX_LORAS} 个",
-            ),
+            f"{len(uses)} LoRAs with those in the prompt; at most {MAX_LORAS} are allowed",
+            f"连同提示词中的共 {len(uses)} 个 LoRA；最多 {MAX_LORAS} 个",
         )
     changed = {"prompt": prompt, "loras": tuple(uses)}
     return request.model_copy(update=changed), tuple(_unused(tag) for tag in tags if tag.unused is not None)

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field
 
 from zimage_app.domain.card import ModelCard
-from zimage_app.domain.errors import RequestError
+from zimage_app.domain.errors import wrong_field
 from zimage_app.domain.request import MAX_PROMPT, GenerationRequest, parse_request
 from zimage_app.domain.settings.knob import STRICT
 from zimage_app.domain.settings.lora_use import LoraUse
@@ -101,12 +101,10 @@ def _with_words(request: GenerationRequest | None, asked: Upscaling) -> Generati
     given = {name: value for name in names if (value := getattr(asked, name)) is not None}
     if request is None:
         if asked.prompt is None:
-            raise RequestError(
+            raise wrong_field(
                 "prompt",
-                Text(
-                    "is missing: this picture holds no settings that say what it shows; give one",
-                    "缺少提示词：这张图片里没有说明画面的参数；请写出提示词",
-                ),
+                "is missing: this picture holds no settings that say what it shows; give one",
+                "缺少提示词：这张图片里没有说明画面的参数；请写出提示词",
             )
         return parse_request(given)
     return request.model_copy(update=given | ({"template": None} if given else {}))
@@ -136,12 +134,10 @@ def _enlarged(size: tuple[int, int], factor: float) -> tuple[int, int]:
     if long_side > MAX_SIDE:
         max_factor = math.floor(MAX_SIDE / max(size) * 100) / 100
         shown = f"{size[0]} x {size[1]}"
-        raise RequestError(
+        raise wrong_field(
             "factor",
-            Text(
-                f"{factor:g} times {shown} has a side of {long_side} pixels; at most {MAX_SIDE} are possible, which is"
-                f" a factor of {max_factor:g}",
-                f"{shown} 放大 {factor:g} 倍后边长为 {long_side}，最多 {MAX_SIDE}，即最多 {max_factor:g} 倍",
-            ),
+            f"{factor:g} times {shown} has a side of {long_side} pixels; at most {MAX_SIDE} are possible, which is"
+            f" a factor of {max_factor:g}",
+            f"{shown} 放大 {factor:g} 倍后边长为 {long_side}，最多 {MAX_SIDE}，即最多 {max_factor:g} 倍",
         )
     return width, height

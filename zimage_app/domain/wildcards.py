@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, groupby
 
-from zimage_app.domain.errors import RequestError, wrong_part
+from zimage_app.domain.errors import RequestError, wrong_field, wrong_part
 from zimage_app.domain.seeded_random import Stream
 from zimage_app.domain.text import Text, shortened
 
@@ -284,12 +284,10 @@ class _Draw:
                     pieces.append(self._option(_choice_of(name, self._lines, inside), (*inside, name)))
         text = "".join(pieces)
         if self._draws > _MAX_DRAWS or len(text) > _MAX_LENGTH:
-            raise RequestError(
+            raise wrong_field(
                 "prompt",
-                Text(
-                    f"its wildcards draw on each other more than {_MAX_DRAWS} times; use fewer of them",
-                    f"通配符互相引用超过 {_MAX_DRAWS} 次；请减少使用",
-                ),
+                f"its wildcards draw on each other more than {_MAX_DRAWS} times; use fewer of them",
+                f"通配符互相引用超过 {_MAX_DRAWS} 次；请减少使用",
             )
         return text
 
@@ -331,11 +329,9 @@ def _choice_of(name: str, lines: Lines, inside: tuple[str, ...]) -> Choice:
     """The choice among a wildcard's lines; ``inside`` are the wildcards whose lines led to it."""
     path = " → ".join(f"__{each}__" for each in (*inside, name))
     if name in inside:
-        raise RequestError("prompt", Text(f"{path} refers to itself", f"{path} 循环引用"))
+        raise wrong_field("prompt", f"{path} refers to itself", f"{path} 循环引用")
     if len(inside) >= MAX_DEPTH:
-        raise RequestError(
-            "prompt", Text(f"{path} is nested more than {MAX_DEPTH} deep", f"{path} 嵌套超过 {MAX_DEPTH} 层")
-        )
+        raise wrong_field("prompt", f"{path} is nested more than {MAX_DEPTH} deep", f"{path} 嵌套超过 {MAX_DEPTH} 层")
     options: list[Parts] = []
     weights: list[float] = []
     for line in lines(name):
@@ -347,9 +343,7 @@ def _choice_of(name: str, lines: Lines, inside: tuple[str, ...]) -> Choice:
             raise _wrong_in(where, error) from error
         weights.append(float(weight[1]) if weight else 1.0)
     if not any(weights):
-        raise RequestError(
-            "prompt", Text(f"the wildcard __{name}__ has no line to draw", f"通配符 __{name}__ 没有可选的行")
-        )
+        raise wrong_field("prompt", f"the wildcard __{name}__ has no line to draw", f"通配符 __{name}__ 没有可选的行")
     return Choice(tuple(options), tuple(weights))
 
 
@@ -363,4 +357,4 @@ def _joined(parts: Iterable[str | Wildcard | Choice]) -> Parts:
 
 
 def _wrong_in(where: Text, error: RequestError) -> RequestError:
-    return RequestError("prompt", Text(f"{where.en} {error.reason.en}", f"{where.zh}{error.reason.zh}"))
+    return wrong_field("prompt", f"{where.en} {error.reason.en}", f"{where.zh}{error.reason.zh}")

@@ -14,8 +14,7 @@ import torch
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers
 from torch import Tensor
 
-from zimage_app.domain.errors import RequestError
-from zimage_app.domain.text import Text
+from zimage_app.domain.errors import wrong_field
 from zimage_app.models.disk.regular_file import read_regular
 from zimage_app.models.find.tokenizers import MAX_LIST, QWEN_PATTERN, check_tokenizer
 from zimage_app.models.networks.qwen3 import Qwen3, features
@@ -113,12 +112,10 @@ def _from_words(folder: Path) -> tokenizers.Tokenizer:
 def check_length(tokens: int, max_tokens: int) -> None:
     """Raise RequestError where a prompt has more tokens than a model takes."""
     if tokens > max_tokens:
-        raise RequestError(
+        raise wrong_field(
             "prompt",
-            Text(
-                f"has {tokens} tokens, but this model takes at most {max_tokens}; make it shorter",
-                f"有 {tokens} 个词元，而此模型最多接受 {max_tokens} 个；请缩短提示词",
-            ),
+            f"has {tokens} tokens, but this model takes at most {max_tokens}; make it shorter",
+            f"有 {tokens} 个词元，而此模型最多接受 {max_tokens} 个；请缩短提示词",
         )
 
 

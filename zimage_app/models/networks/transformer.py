@@ -19,8 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zimage_app.domain.errors import RequestError
-from zimage_app.domain.text import Text
+from zimage_app.domain.errors import wrong_field
 from zimage_app.models.components import AttentionGuidance, PreparedPrompt
 from zimage_app.models.device import is_out_of_memory
 from zimage_app.models.networks.attention import WHOLE, Guided, Sequences
@@ -286,12 +285,10 @@ class FastTransformer:
         ):
             if patches > max_patches:
                 pixels, limit = patches * _PATCH * 8, max_patches * _PATCH * 8
-                raise RequestError(
+                raise wrong_field(
                     field,
-                    Text(
-                        f"{pixels} pixels are more than the {limit} that this model takes; make it smaller",
-                        f"{name_zh} {pixels} 像素超过此模型的上限 {limit}；请改小",
-                    ),
+                    f"{pixels} pixels are more than the {limit} that this model takes; make it smaller",
+                    f"{name_zh} {pixels} 像素超过此模型的上限 {limit}；请改小",
                 )
 
     def _rope(self, positions: Tensor) -> Tensor:
