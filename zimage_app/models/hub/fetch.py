@@ -171,7 +171,7 @@ def fetch(
         meter = Meter(FetchProgress(plan.files, plan.size, done=plan.size - plan.left))
         timeout = httpx.Timeout(retry_policy.answer, read=retry_policy.silence)
         client = stack.enter_context(httpx.Client(follow_redirects=True, timeout=timeout, headers=AGENT))
-        _Run(plan.host, Transfer(client, retry_policy, meter.moved, stopped), meter, report).all_of(plan)
+        _ActiveDownload(plan.host, Transfer(client, retry_policy, meter.moved, stopped), meter, report).all_of(plan)
         for repo_download in plan.repo_downloads:
             _end(repo_download)
 
@@ -234,7 +234,7 @@ def _of_disk(target: Path, error: OSError) -> FetchError:
     return errors.not_writable(target, system_reason(error))
 
 
-class _Run:
+class _ActiveDownload:
     """One download in progress."""
 
     def __init__(self, host: Host, transfer: Transfer, meter: Meter, report: Callable[[FetchProgress], None]) -> None:
