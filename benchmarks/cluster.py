@@ -1,4 +1,4 @@
-"""Pictures per minute with one and with two workers of a Ray cluster on this machine, with the demo model on the CPU.
+"""Measures pictures per minute of a local Ray cluster with one and with two workers; demo model on the CPU.
 
 python -m benchmarks.cluster [--pictures 8]
 """
@@ -25,7 +25,7 @@ STAGES = (Stage(width=256, height=320, steps=8, cfg=4.0),)
 
 
 class ClusterStudio(Studio):
-    """The studio with so many workers on this machine's CPU."""
+    """A studio with ``workers`` workers on this machine's CPU."""
 
     workers = 1
 

@@ -38,7 +38,7 @@ _HEAD = {64: [16, 24, 24], 128: [32, 48, 48]}
 Forward = Callable[[], Tensor]
 
 
-class NothingKnown:
+class EmptyChoiceCache:
     """A cache of kernel choices that is always empty, so that every run measures."""
 
     def get(self, key: str) -> Mapping[str, str]:
@@ -51,7 +51,7 @@ class NothingKnown:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class Comparison:
     """One line of the table; times are medians in milliseconds."""
 
     height: int
@@ -125,7 +125,9 @@ def measure(forwards: Sequence[Forward], repeats: int, threads: int) -> list[lis
     return times
 
 
-def compare(size: tuple[int, int], lengths: tuple[int, ...], models: Sequence[Any], options: argparse.Namespace) -> Row:
+def compare(
+    size: tuple[int, int], lengths: tuple[int, ...], models: Sequence[Any], options: argparse.Namespace
+) -> Comparison:
     """Time the models ``(stock, fast[, with chosen kernels])`` at one size; raises RuntimeError if results differ."""
     stock, *others = models
     dtype = getattr(torch, options.dtype)
@@ -140,7 +142,7 @@ def compare(size: tuple[int, int], lengths: tuple[int, ...], models: Sequence[An
     ratios = [statistics.median(a / b for a, b in zip(stock_ms, found, strict=True)) for found in fast_ms]
     medians = [statistics.median(found) for found in fast_ms]
     chosen = len(fast_ms) > 1
-    return Row(
+    return Comparison(
         *size,
         captions=lengths,
         stock_ms=round(statistics.median(stock_ms), 2),
@@ -152,7 +154,7 @@ def compare(size: tuple[int, int], lengths: tuple[int, ...], models: Sequence[An
     )
 
 
-def line(row: Row) -> str:
+def format_row(row: Comparison) -> str:
     """Format a row as text."""
     chosen = ("-", "-") if row.chosen_ms is None else (f"{row.chosen_ms:.1f}", f"{row.chosen_ratio:.2f}")
     captions = "+".join(str(length) for length in row.captions)
@@ -188,7 +190,7 @@ def main(words: Sequence[str] | None = None) -> None:
     models = [build(options), fast]
     if options.kernels:
         chosen = FastTransformer(build(options))
-        chosen.kernels = KernelChoice(chosen.device, chosen.dtype, NothingKnown(), CANDIDATES)
+        chosen.kernels = KernelChoice(chosen.device, chosen.dtype, EmptyChoiceCache(), CANDIDATES)
         models.append(chosen)
     rows = []
     sys.stdout.write("latent   captions  stock ms   fast ms  stock/fast    chosen ms    stock/chosen   error\n")
@@ -196,7 +198,7 @@ def main(words: Sequence[str] | None = None) -> None:
         for size in STAGES:
             for lengths in CAPTIONS:
                 rows.append(compare(size, lengths, models, options))
-                sys.stdout.write(line(rows[-1]))
+                sys.stdout.write(format_row(rows[-1]))
                 sys.stdout.flush()
     result = {"benchmark": "evaluate", "options": vars(options), "torch": torch.__version__}
     sys.stdout.write(json.dumps(result | {"rows": [asdict(row) for row in rows]}) + "\n")

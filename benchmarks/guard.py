@@ -1,7 +1,7 @@
-"""Whether this app is still as quick as it was: ratios of diffusers' and transformers' own code to ours.
+"""Checks for slowdowns: time of diffusers' and transformers' code divided by the time of this app's code.
 
-Both do the same work in turns, so that a busy machine slows both alike. A ratio that has fallen by more than a quarter
-below the one that is kept in ``ratios.json`` fails the check; ``--keep`` writes the new ones there and into ``LOG.md``.
+Both run alternately, so that other load slows both alike. The check fails if a ratio is more than a quarter below the
+stored one in ``ratios.json``; ``--keep`` stores the new ratios there and in ``LOG.md``.
 
     python -m benchmarks.guard
     python -m benchmarks.guard --keep "why they changed"
@@ -36,7 +36,7 @@ DEMO = FOLDER.parent / "models" / "demo"
 KEPT = FOLDER / "ratios.json"
 LOG = FOLDER / "LOG.md"
 ALLOWED = 0.75
-"""Of a ratio that was kept."""
+"""Minimum ratio, as a fraction of the stored one."""
 _ROUNDS = 7
 _CAPTION = (60,)
 _PROMPT = "a small red boat on a quiet lake at dawn, mist over the water " * 4
@@ -88,7 +88,7 @@ def _ratio(stock: Callable[[], Tensor], ours: Callable[[], Tensor]) -> float:
 
 
 def fallen(found: Mapping[str, float], kept: Mapping[str, float]) -> dict[str, tuple[float, float]]:
-    """The ratios that are below what is allowed, as (found, kept); one that was not measured any more is 0."""
+    """Return the ratios below the minimum, as (found, stored); a ratio that is no longer measured counts as 0."""
     now = {name: found.get(name, 0.0) for name in kept}
     return {name: (now[name], kept[name]) for name in kept if now[name] < ALLOWED * kept[name]}
 
@@ -100,7 +100,7 @@ def surroundings() -> dict[str, Any]:
 
 
 def keep(found: Mapping[str, float], why: str) -> None:
-    """Make these the ratios to compare with, and add a line to the log."""
+    """Store these ratios as the reference, and add a line to the log."""
     KEPT.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     place = ", ".join(f"{name} {value}" for name, value in surroundings().items())
     ratios = ", ".join(f"{name} {value:.2f}" for name, value in found.items())
@@ -109,9 +109,9 @@ def keep(found: Mapping[str, float], why: str) -> None:
 
 
 def main(words: list[str] | None = None) -> int:
-    """Measure, print, and give 1 where a ratio has fallen."""
+    """Measure and print; return 1 if a ratio is too low."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--keep", metavar="WHY", help="keep the new ratios, and say why in the log")
+    parser.add_argument("--keep", metavar="WHY", help="store the new ratios, with this reason in the log")
     options = parser.parse_args(words)
     torch.set_num_threads(1)
     found: dict[str, float] = {}

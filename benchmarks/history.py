@@ -12,41 +12,24 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.library import milliseconds
 from zimage_app.domain.card import Z_IMAGE_TURBO
 from zimage_app.domain.plan import make_plan
-from zimage_app.domain.record import ImageRecord, StageRecord, Surroundings, new_id
+from zimage_app.domain.record import ImageRecord, RunEnvironment, StageRecord, new_id
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.service.pictures.gallery import Gallery
 from zimage_app.service.pictures.history import History, Search
 
-_WORDS = (
-    "红色",
-    "小船",
-    "湖面",
-    "雪山",
-    "夕阳",
-    "竹林",
-    "晨雾",
-    "a",
-    "red",
-    "boat",
-    "on",
-    "calm",
-    "lake",
-    "bridge",
-    "逆光",
-    "胶片",
-)
+_WORDS = ["红色", "小船", "湖面", "雪山", "夕阳", "竹林", "晨雾", "a", "red", "boat", "on", "calm", "lake", "bridge",
+          "逆光", "胶片"]  # fmt: skip
 _A_DAY = 140
 _PAGE = 60
 
@@ -73,19 +56,9 @@ def write_pictures(folder: Path, count: int) -> None:
             height=864,
             seconds=4.5,
             stages=stages,
-            surroundings=Surroundings(app="0", torch="2", device="cpu", dtype="float32", threads=1),
+            surroundings=RunEnvironment(app="0", torch="2", device="cpu", dtype="float32", threads=1),
         )
         gallery.save(pixels, record)
-
-
-def milliseconds(work: Callable[[], object], repeats: int) -> float:
-    """Return the median time of ``repeats`` runs in milliseconds."""
-    times = []
-    for _ in range(repeats):
-        begin = time.perf_counter()
-        work()
-        times.append(1000 * (time.perf_counter() - begin))
-    return statistics.median(times)
 
 
 def measure(folder: Path) -> dict[str, float]:
@@ -125,8 +98,7 @@ def main() -> None:
         figures = measure(Path(folder))
     for name, value in figures.items():
         sys.stdout.write(f"{name:28} {value:10.1f} ms\n")
-    rounded = {name: round(value, 1) for name, value in figures.items()}
-    sys.stdout.write(json.dumps({"pictures": options.pictures, **rounded}) + "\n")
+    sys.stdout.write(json.dumps({"pictures": options.pictures, **figures}) + "\n")
 
 
 if __name__ == "__main__":

@@ -43,13 +43,13 @@ def write_files(folder: Path, count: int) -> None:
         for side in "AB"
     }
     data = save(tensors, {"ss_tag_frequency": json.dumps({"10_style": _TAGS}), "modelspec.title": "A style"})
-    said = json.dumps(_CIVITAI, ensure_ascii=False)
+    info = json.dumps(_CIVITAI, ensure_ascii=False)
     for number in range(count):
         path = folder / f"group {number // 100:02}" / f"style {number:05}.safetensors"
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(data)
         if number % 2:
-            path.with_suffix(".civitai.info").write_text(said, encoding="utf-8")
+            path.with_suffix(".civitai.info").write_text(info, encoding="utf-8")
 
 
 def milliseconds(work: Callable[[], object], repeats: int) -> float:

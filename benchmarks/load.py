@@ -28,6 +28,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from benchmarks.evaluate import SIGMA, STAGES
 from zimage_app.models.device import best_device, named_device
 from zimage_app.models.find.card_file import plain_card
 from zimage_app.models.find.model_files import CONFIGS, PartFiles
@@ -39,10 +40,7 @@ from zimage_app.models.tiny import write_tiny_model
 from zimage_app.models.weights.placement import MemoryPlan, plan_for
 from zimage_app.models.weights.weight_file import open_file, open_folder, read_json
 
-STAGES = ((28, 22), (54, 42), (108, 84))
-"""Latent (height, width) of the reference workflow's stages."""
 CAPTION = 60
-SIGMA = 0.7
 _SHARD = 2 * 10**9
 """Maximum numbers per shard."""
 _LEADING_SCALES = {"Q8_0": 1, "Q4_0": 1, "Q4_K": 2}
@@ -51,7 +49,7 @@ _QUICK = {"n_layers": 2, "n_refiner_layers": 1, "dim": 768, "n_heads": 6, "n_kv_
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class LoadResult:
     """One line of the table."""
 
     layout: str
@@ -69,7 +67,7 @@ class Row:
     """Peak memory on the accelerator."""
 
 
-class Memory:
+class MemorySampler:
     """Samples this process's memory in a background thread."""
 
     def __init__(self) -> None:
@@ -209,10 +207,10 @@ def load(layout: str, folder: Path, config: Mapping[str, Any], plan: MemoryPlan)
     files = list(folder.glob("model.*"))
     weights = open_folder(folder) if len(files) != 1 or files[0].suffix == ".json" else open_file(files[0])
     part = open_network(TRANSFORMER, PartFiles(weights, config, folder))
-    return FastTransformer(part.fill(plan, lambda _: None), part.reader(plan).again)
+    return FastTransformer(part.fill(plan, lambda _: None), part.reader(plan).reread)
 
 
-def measure(layout: str, folder: Path, config: Mapping[str, Any], options: argparse.Namespace) -> Row:
+def measure(layout: str, folder: Path, config: Mapping[str, Any], options: argparse.Namespace) -> LoadResult:
     """Load and evaluate in this process."""
     torch.set_num_threads(options.threads)
     device = best_device() if options.device is None else named_device(options.device)
@@ -222,13 +220,13 @@ def measure(layout: str, folder: Path, config: Mapping[str, Any], options: argpa
     importlib.import_module("gguf")
     TRANSFORMER.build_empty(config)
     TEXT_ENCODER.build_empty(read_json(CONFIGS / "text_encoder" / "config.json"))
-    memory = Memory()
+    memory = MemorySampler()
     begin = time.perf_counter()
     fast = load(layout, folder, config, plan)
     seconds, load_anon = time.perf_counter() - begin, memory.peak
     times = tuple(round(_evaluate(fast, size, config), 2) for size in STAGES[: options.stages])
     on_cuda = device.type == "cuda"
-    return Row(
+    return LoadResult(
         layout,
         round(sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e9, 2),
         round(seconds, 2),
@@ -254,7 +252,7 @@ def _evaluate(fast: FastTransformer, size: tuple[int, int], config: Mapping[str,
     return clock() - begin
 
 
-def in_own_process(layout: str, options: argparse.Namespace) -> Row:
+def in_own_process(layout: str, options: argparse.Namespace) -> LoadResult:
     """Write a layout, measure it in a new process, and delete it."""
     folder = options.folder / layout
     shutil.rmtree(folder, ignore_errors=True)
@@ -269,7 +267,7 @@ def in_own_process(layout: str, options: argparse.Namespace) -> Row:
             [sys.executable, "-m", "benchmarks.load", *words], check=True, stdout=subprocess.PIPE, text=True
         )
         found = json.loads(done.stdout.splitlines()[-1])
-        return Row(**found | {"evaluation_s": tuple(found["evaluation_s"])})
+        return LoadResult(**found | {"evaluation_s": tuple(found["evaluation_s"])})
     finally:
         shutil.rmtree(folder)
 
@@ -280,7 +278,7 @@ def config_of(options: argparse.Namespace) -> dict[str, Any]:
     return config | _QUICK if options.quick else config
 
 
-def line(row: Row) -> str:
+def line(row: LoadResult) -> str:
     """Format a row as text."""
     measured = [f"{seconds:.2f}" for seconds in row.evaluation_s]
     times = " ".join(f"{shown:>8}" for shown in measured + ["-"] * (len(STAGES) - len(measured)))

@@ -25,7 +25,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from benchmarks.load import LAYOUTS, Memory, load, shapes_of
+from benchmarks.load import LAYOUTS, MemorySampler, load, shapes_of
 from zimage_app.models.device import best_device, named_device
 from zimage_app.models.find.model_files import CONFIGS
 from zimage_app.models.lora import LoraManager, ResolvedLora
@@ -43,7 +43,7 @@ COUNTS = (0, 1, 3)
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class LoraResult:
     """Measurements of one layout. Seconds are for ``blocks`` blocks; ``full_s`` is extrapolated to all 34."""
 
     layout: str
@@ -106,7 +106,7 @@ def step(fast: FastTransformer, config: Mapping[str, Any]) -> float:
     return clock() - begin
 
 
-def measure(layout: str, folder: Path, config: Mapping[str, Any], options: argparse.Namespace) -> Row:
+def measure(layout: str, folder: Path, config: Mapping[str, Any], options: argparse.Namespace) -> LoraResult:
     """Measure one layout of the model."""
     device = best_device() if options.device is None else named_device(options.device)
     LAYOUTS[layout](folder / layout, config)
@@ -115,7 +115,7 @@ def measure(layout: str, folder: Path, config: Mapping[str, Any], options: argpa
     uses = [ResolvedLora(path, 0.7) for path in files]
     manager = LoraManager(fast)
     step(fast, config)
-    memory = Memory()
+    memory = MemorySampler()
     put_on, add_two = seconds(manager, uses[:1]), seconds(manager, uses)
     anon = memory.peak
     change_one = seconds(manager, [*uses[:2], ResolvedLora(files[2], 0.4)])
@@ -127,7 +127,7 @@ def measure(layout: str, folder: Path, config: Mapping[str, Any], options: argpa
             times[count].append(step(fast, config))
     shutil.rmtree(folder / layout)
     blocks = config["n_layers"] + 2 * config["n_refiner_layers"]
-    return Row(
+    return LoraResult(
         layout=layout,
         blocks=blocks,
         put_on_s=round(put_on, 3),
@@ -143,7 +143,7 @@ def measure(layout: str, folder: Path, config: Mapping[str, Any], options: argpa
     )
 
 
-def line(row: Row) -> str:
+def format_row(row: LoraResult) -> str:
     """Format a row as text."""
     times = " ".join(f"{value:>7.2f}" for value in row.step_s)
     ratios = " ".join(f"{value:>6.3f}" for value in row.step_ratio)
@@ -185,7 +185,7 @@ def main(words: Sequence[str] | None = None) -> None:
     )
     for layout in options.layouts:
         rows.append(measure(layout, folder, config, options))
-        sys.stdout.write(line(rows[-1]))
+        sys.stdout.write(format_row(rows[-1]))
         sys.stdout.flush()
     shutil.rmtree(folder)
     shown = {key: str(value) for key, value in vars(options).items() if value is not None}

@@ -60,7 +60,7 @@ def one_trajectory(own: tuple[Stage, ...], delta: float) -> tuple[Stage, ...]:
 
 
 @dataclass(frozen=True)
-class Made:
+class MeasuredPicture:
     """A picture and its cost."""
 
     picture: Image.Image
@@ -70,16 +70,16 @@ class Made:
     """CPU time in seconds."""
 
 
-def make(generator: Generator, prompt: str, stages: tuple[Stage, ...], seed: int = SEED) -> Made:
+def make(generator: Generator, prompt: str, stages: tuple[Stage, ...], seed: int = SEED) -> MeasuredPicture:
     """Generate a picture and measure its CPU time."""
     request = GenerationRequest(prompt=prompt, seed=seed, stages=stages)
     cost = make_plan(request, generator.card).cost
     begun = time.process_time()
     picture = generator.generate(request).image
-    return Made(picture, cost, time.process_time() - begun)
+    return MeasuredPicture(picture, cost, time.process_time() - begun)
 
 
-def likeness(one: Image.Image, other: Image.Image) -> float:
+def correlation(one: Image.Image, other: Image.Image) -> float:
     """Return the correlation of two pictures at small size: 1 means the same layout and colours, 0 unrelated."""
     one_seen, other_seen = (_seen(each) for each in (one, other))
     return float((one_seen * other_seen).mean())
@@ -111,7 +111,7 @@ def main(arguments: list[str]) -> int:
         fact = {
             "work": statistics.mean(each.cost for each in made) / statistics.mean(each.cost for each in own),
             "seconds": statistics.median(each.seconds for each in made),
-            "likeness": statistics.mean(likeness(*pair) for pair in pairs),
+            "likeness": statistics.mean(correlation(*pair) for pair in pairs),
             "psnr": statistics.mean(psnr(*pair) for pair in arrays),
             "ssim": statistics.mean(ssim(*pair) for pair in arrays),
         }
@@ -123,7 +123,7 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def draw(upper: list[Made], lower: list[Made], path: Path) -> None:
+def draw(upper: list[MeasuredPicture], lower: list[MeasuredPicture], path: Path) -> None:
     """Save two rows of pictures."""
     width, height = SHOWN
     sheet = Image.new("RGB", (width * len(upper), 2 * height), "white")

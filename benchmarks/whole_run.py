@@ -118,11 +118,9 @@ def generators() -> tuple[Generator, Generator]:
     for block in (*module.noise_refiner, *module.context_refiner, *module.layers):
         block.attention.norm_q.eps = block.attention.norm_k.eps = torch.finfo(torch.float32).eps  # as ComfyUI has it
     codec = AutoencoderKL.from_pretrained(DEMO / "vae", torch_dtype=torch.float32)
-    stock = replace(
-        ours,
-        transformer=StockTransformer(module.eval().requires_grad_(False)),
-        codec=StockCodec(codec.eval().requires_grad_(False)),
-    )
+    stock_transformer: Any = StockTransformer(module.eval().requires_grad_(False))
+    stock_codec: Any = StockCodec(codec.eval().requires_grad_(False))
+    stock = replace(ours, transformer=stock_transformer, codec=stock_codec)
     loras = LoraLibrary(DEMO.parents[1] / "loras")
     return Generator(stock, loras), Generator(ours, loras)
 

@@ -30,7 +30,7 @@ ROOT = Path(__file__).parent
 SLOW = (
     "cli/",
     "engine/test_gpu.py",
-    "engine/test_relief.py",
+    "engine/test_memory_savings.py",
     "models/",
     "reliability/",
     "rest/",

@@ -1,7 +1,6 @@
-"""The thumbnails of the page's example prompts, drawn again by the demo model: ``python tools/example_thumbnails.py``.
+"""Draws the thumbnails of the page's example prompts with the demo model: ``python tools/example_thumbnails.py``.
 
-Takes a few minutes on a CPU. A thumbnail shows the picture before its last stage, which adds nothing to be seen at this
-size.
+Takes a few minutes on a CPU. Leaves out the last stage, which makes no visible difference at this size.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ LANGUAGES: tuple[Language, ...] = ("en", "zh")
 
 
 def main() -> None:
-    """Draw those that are named, or all."""
+    """Draw the examples named in the arguments, or all."""
     generator = load_generator("demo")
     for example in EXAMPLES.values():
         if not sys.argv[1:] or example.name in sys.argv[1:]:

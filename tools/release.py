@@ -1,7 +1,7 @@
 """Makes a release: the version, the changelog's heading, a commit and a tag.
 
-python tools/release.py          lists what stands in the way
-python tools/release.py 0.2.0    makes the release, where nothing does
+python tools/release.py          lists the problems that prevent a release
+python tools/release.py 0.2.0    makes the release if there are no problems
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def without_chinese(folder: Path) -> Iterator[str]:
 
 
 def problems(root: Path) -> list[str]:
-    """What stands in the way of a release of this tree, a line each."""
+    """Return the problems that prevent a release of this tree."""
     found = list(without_chinese(root / "zimage_app"))
     if not unreleased(root):
         found.append('CHANGELOG.md: nothing stands below "Unreleased"')
@@ -40,7 +40,7 @@ def problems(root: Path) -> list[str]:
 
 
 def unreleased(root: Path) -> str:
-    """What the changelog says of the next release."""
+    """Return the changelog's text for the next release."""
     _, _, rest = (root / "CHANGELOG.md").read_text("utf-8").partition(_UNRELEASED)
     return rest.partition("\n## ")[0].strip()
 
@@ -57,7 +57,7 @@ def release(root: Path, version: str, day: date) -> None:
 
 
 def main(arguments: Sequence[str], root: Path = ROOT) -> int:
-    """Say what stands in the way; with a version and nothing in the way, make the release."""
+    """Print the problems; with a version and without problems, make the release."""
     found = problems(root)
     sys.stdout.writelines(f"{line}\n" for line in found)
     if found or not arguments:

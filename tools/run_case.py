@@ -81,7 +81,7 @@ class StartFile(BaseModel):
     differential: float | None = None
 
 
-class LoraFile(BaseModel):
+class CaseLora(BaseModel):
     """A LoRA's file and strength."""
 
     file: str
@@ -95,7 +95,7 @@ class Case(BaseModel):
     text: TextFile
     stages: tuple[dict[str, Any], ...]
     start: StartFile | None = None
-    loras: tuple[LoraFile, ...] | None = None
+    loras: tuple[CaseLora, ...] | None = None
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
     device: str | None = None
     threads: Annotated[int, Field(ge=1)] | None = None
@@ -124,10 +124,6 @@ class GivenLatent:
         del picture
         return self.latent
 
-    def decode(self, latent: Tensor) -> Tensor:
-        """Never called, because cases end in latents."""
-        raise AssertionError(f"a case decodes nothing, least of all {tuple(latent.shape)}")
-
 
 def load_case(case: Case, folder: Path) -> Components:
     """Load the case's transformer, text features and start latent as Components."""
@@ -138,7 +134,8 @@ def load_case(case: Case, folder: Path) -> Components:
     stack = [ResolvedLora(folder / use.file, use.strength) for use in case.loras or ()]
     for warning in LoraManager(transformer).apply(stack):
         sys.stderr.write(f"{warning}\n")
-    features, codec = _features(case.text, folder, device, dtype), GivenLatent(_start_latent(case.start, folder))
+    features: Any = _features(case.text, folder, device, dtype)
+    codec: Any = GivenLatent(_start_latent(case.start, folder))
     return Components(Z_IMAGE_TURBO, features, transformer, codec, LatentFormat(), FLUX_PREVIEW)
 
 

@@ -35,7 +35,7 @@ DONE = 600_000
 
 
 @dataclass(frozen=True)
-class Look:
+class ScreenshotSet:
     """One set of screenshots: suffix of its file names, browser settings and prompts."""
 
     name: str
@@ -47,9 +47,11 @@ class Look:
 
 
 LOOKS = (
-    Look("zh", "zh-CN", "light", "desk", ("夜晚的雪地上有一座红色的房子", "夕阳下平静的湖面上一艘红色小船，远处雪山")),
-    Look("en-dark", "en-US", "dark", "desk", ("a white boat on the sea on a clear day",)),
-    Look("phone", "zh-TW", "dark", "phone", ("黃昏，沙漠上空有一個白色熱氣球",)),
+    ScreenshotSet(
+        "zh", "zh-CN", "light", "desk", ("夜晚的雪地上有一座红色的房子", "夕阳下平静的湖面上一艘红色小船，远处雪山")
+    ),
+    ScreenshotSet("en-dark", "en-US", "dark", "desk", ("a white boat on the sea on a clear day",)),
+    ScreenshotSet("phone", "zh-TW", "dark", "phone", ("黃昏，沙漠上空有一個白色熱氣球",)),
 )
 
 
@@ -68,7 +70,7 @@ def main() -> None:
         studio.close()
 
 
-def _visit(browser: Browser, look: Look, address: str) -> Page:
+def _visit(browser: Browser, look: ScreenshotSet, address: str) -> Page:
     """Open the page, run the prompts and return it."""
     width, height = WIDTHS[look.width]
     page = browser.new_page(
@@ -95,7 +97,7 @@ def _run(page: Page, prompt: str, seed: int) -> None:
     page.wait_for_selector(f".canvas[data-state=done]:not([data-job='{before}'])", timeout=DONE)
 
 
-def _keep_views(page: Page, look: Look) -> None:
+def _keep_views(page: Page, look: ScreenshotSet) -> None:
     """Save ``view-<view>-<look>.jpg`` of each view."""
     views: dict[str, Callable[[Page], None]] = {
         "canvas": _canvas,

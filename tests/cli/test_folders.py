@@ -17,7 +17,7 @@ def config(*flags: str) -> StudioConfig:
 
 
 def test_the_demo_model_is_here_wherever_models_lie(tmp_path: Path) -> None:
-    assert find_model("demo", config("--models-dir", str(tmp_path)).shelves).present
+    assert find_model("demo", config("--models-dir", str(tmp_path)).model_folders).present
 
 
 def test_a_device_is_read_as_the_app_reads_it(

@@ -8,11 +8,11 @@ from tests.service.records import a_record
 from zimage_app.domain.card import Z_IMAGE_TURBO
 from zimage_app.domain.catalogue import SAMPLER_TRAITS
 from zimage_app.domain.plan import StagePlan, make_plan
-from zimage_app.domain.plan_summary import TimedStage, estimate, meaning, seconds_words, timed_stages
+from zimage_app.domain.plan_summary import TimedStage, estimate, plan_numbers, seconds_words, timed_stages
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.settings.guidance import EasyCache
 from zimage_app.domain.settings.stage import Stage
-from zimage_app.engine.samplers import foresight
+from zimage_app.engine.samplers import expected_calls
 
 
 def plan_of(*stages: Stage) -> tuple[StagePlan, ...]:
@@ -21,14 +21,14 @@ def plan_of(*stages: Stage) -> tuple[StagePlan, ...]:
 
 def test_numbers_in_one_line() -> None:
     plan = make_plan(GenerationRequest(prompt="x", seed=1), Z_IMAGE_TURBO)
-    assert meaning(plan).summary().zh == "672×864 · 41 步"
+    assert plan_numbers(plan).summary().zh == "672×864 · 41 步"
     timed = [TimedStage(cells=84 * 108, cached=True, pace=1e-5)]
-    assert meaning(plan, timed).summary(4).en == "4 × 672×864 · 41 steps · about 13 s"
-    assert meaning(plan, timed).stages[0].summary.en == "176×224 · 9 steps · about 0.1 s"
+    assert plan_numbers(plan, timed).summary(4).en == "4 × 672×864 · 41 steps · about 13 s"
+    assert plan_numbers(plan, timed).stages[0].summary.en == "176×224 · 9 steps · about 0.1 s"
 
 
 def test_the_reference_workflow_in_numbers() -> None:
-    first, second, third = meaning(make_plan(GenerationRequest(prompt="x", seed=1), Z_IMAGE_TURBO)).stages
+    first, second, third = plan_numbers(make_plan(GenerationRequest(prompt="x", seed=1), Z_IMAGE_TURBO)).stages
     assert (first.steps, first.scheduled, first.evaluations, first.conditions) == (9, 9, 18, 2)
     assert (second.steps, second.scheduled, second.evaluations) == (16, 22, 16)
     assert (third.steps, third.scheduled, third.evaluations) == (16, 26, 31)
@@ -54,7 +54,7 @@ def test_the_reference_workflow_in_numbers() -> None:
 def test_evaluations_are_those_that_the_sampler_asks_for(sampler: str, steps: int) -> None:
     stage = Stage(sampler=sampler, steps=steps, cfg=1.0)
     (plan,) = plan_of(stage)
-    asked = foresight(sampler, plan.sigmas, stage, stage.shift).levels
+    asked = expected_calls(sampler, plan.sigmas, stage, stage.shift).levels
     assert plan.evaluations == len(asked)
     (guided,) = plan_of(stage.model_copy(update={"cfg": 2.0}))
     assert guided.evaluations == 2 * len(asked)
@@ -62,7 +62,7 @@ def test_evaluations_are_those_that_the_sampler_asks_for(sampler: str, steps: in
 
 def test_a_window_without_a_step_says_so() -> None:
     stage = Stage(steps=2, easycache=EasyCache(start=0.97, end=0.98, window_shift=1.0))
-    (means,) = meaning(make_plan(GenerationRequest(prompt="x", stages=(stage,), seed=1), Z_IMAGE_TURBO)).stages
+    (means,) = plan_numbers(make_plan(GenerationRequest(prompt="x", stages=(stage,), seed=1), Z_IMAGE_TURBO)).stages
     assert means.window is not None
     assert means.window.steps is None
     assert "no step lies inside" in {title.en: value.en for title, value in means.lines}["EasyCache"]
@@ -94,8 +94,8 @@ def test_a_finished_picture_gives_back_its_own_times() -> None:
 def test_the_time_of_all_stages_is_known_when_each_is() -> None:
     request = GenerationRequest(prompt="x", seed=1)
     plan = make_plan(request, Z_IMAGE_TURBO)
-    assert meaning(plan).seconds is None
-    known = meaning(plan, [TimedStage(100, True, 1e-5)])
+    assert plan_numbers(plan).seconds is None
+    known = plan_numbers(plan, [TimedStage(100, True, 1e-5)])
     assert known.seconds == pytest.approx(plan.cost * 1e-5)
 
 

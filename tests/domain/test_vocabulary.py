@@ -9,7 +9,7 @@ import pytest
 from zimage_app.domain.errors import ModelError
 from zimage_app.domain.text import Text
 from zimage_app.domain.vocabulary import Vocabulary
-from zimage_app.models.find.card_file import read_card, read_vocabulary
+from zimage_app.models.find.card_file import plain_card, read_card, read_vocabulary
 
 DEMO = Path(__file__).parents[2] / "models" / "demo"
 
@@ -35,7 +35,7 @@ def test_what_no_caption_held_is_found(demo: Vocabulary, prompt: str, unseen: tu
 
 
 def test_every_example_of_the_demo_is_known(demo: Vocabulary) -> None:
-    examples = read_card(DEMO / "card.yaml", "demo").examples
+    examples = read_card(DEMO / "card.yaml", plain_card("demo")).examples
     assert len(examples) == 6
     assert [demo.remark(prompt) for prompt in examples] == [None] * 6
 

@@ -14,7 +14,7 @@ from zimage_app.domain.prompt_syntax import unread_syntax
 from zimage_app.domain.record import ImageRecord
 from zimage_app.domain.request import GenerationRequest, Template
 from zimage_app.domain.settings.lora_use import LoraUse
-from zimage_app.domain.wildcard_expansion import as_it_stands, no_wildcards
+from zimage_app.domain.wildcard_expansion import no_wildcards, with_literal_template
 
 
 def lines(name: str) -> Sequence[str]:
@@ -102,7 +102,7 @@ def test_a_record_keeps_both_and_old_ones_are_taken_literally() -> None:
     request = ImageRecord.from_json(old).request
     assert make_plan(request, Z_IMAGE_TURBO).request.prompt == "{a|b}"
     assert request.typed.prompt == "{a|b}"
-    assert as_it_stands(GenerationRequest(prompt="plain")).template is None
+    assert with_literal_template(GenerationRequest(prompt="plain")).template is None
 
 
 @pytest.mark.parametrize(

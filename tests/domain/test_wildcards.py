@@ -11,7 +11,7 @@ from zimage_app.domain.errors import RequestError
 from zimage_app.domain.seeded_random import GOLDEN, Stream, splitmix64
 from zimage_app.domain.wildcard_expansion import no_wildcards
 from zimage_app.domain.wildcards import (
-    DEEPEST,
+    MAX_DEPTH,
     Lines,
     combinations,
     draw,
@@ -31,7 +31,7 @@ LISTS = {
     "about": ["__round__"],
     "broken": ["fine", "{a|b"],
     "nothing": ["0::x"],
-    **{f"deep{depth}": [f"__deep{depth + 1}__"] for depth in range(DEEPEST + 2)},
+    **{f"deep{depth}": [f"__deep{depth + 1}__"] for depth in range(MAX_DEPTH + 2)},
     **{f"twice{depth}": [f"__twice{depth + 1}__ __twice{depth + 1}__"] for depth in range(12)},
     "twice12": ["x"],
 }
@@ -150,12 +150,12 @@ def test_combinations_are_counted_through_wildcards() -> None:
         ("a {red|blue boat", "{red|blue boat the choice is not closed"),
         ("{2$$a|b}", "$$"),
         ("{0::a|0::b}", "weight above 0"),
-        ("{a|" * (DEEPEST + 1) + "b" + "}" * (DEEPEST + 1), f"more than {DEEPEST} deep"),
+        ("{a|" * (MAX_DEPTH + 1) + "b" + "}" * (MAX_DEPTH + 1), f"more than {MAX_DEPTH} deep"),
         ("{a|__nowhere__}", "no wildcard __nowhere__"),
         ("__round__", "__round__ → __about__ → __round__ refers to itself"),
         ("{a|__broken__}", "__broken__, '{a|b': {a|b the choice is not closed"),
         ("__nothing__", "no line to draw"),
-        ("__deep0__", f"is nested more than {DEEPEST} deep"),
+        ("__deep0__", f"is nested more than {MAX_DEPTH} deep"),
         ("__twice0__", "more than 1000 times"),
     ],
 )

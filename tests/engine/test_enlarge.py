@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tests.models.upscaler_files import weights
 from zimage_app.domain.errors import GenerationError, LoadingCancelled
 from zimage_app.engine.enlarge import enlarged
-from zimage_app.models.networks.esrgan import Upscaler, read_upscaler
+from zimage_app.models.networks.esrgan import UpscalerModel, read_upscaler
 
 CPU = torch.device("cpu")
 PICTURE = np.random.default_rng(1).integers(0, 256, (90, 75, 3), dtype=np.uint8)
@@ -54,16 +54,16 @@ class _Doubling(nn.Module):
 
 def test_tiles_become_smaller_where_memory_runs_out() -> None:
     network = _Doubling(most=80)
-    made = enlarged(PICTURE, Upscaler(network, 2, ""), CPU, never, tiles=(64, 16))
+    made = enlarged(PICTURE, UpscalerModel(network, 2, ""), CPU, never, tiles=(64, 16))
     np.testing.assert_array_equal(made, PICTURE.repeat(2, 0).repeat(2, 1))
     assert network.seen[0] == (90, 75)
     assert max(map(max, network.seen[1:])) == 16 + 2 * 32
     with pytest.raises(GenerationError, match="ran out of memory"):
-        enlarged(PICTURE, Upscaler(_Doubling(most=20), 2, ""), CPU, never, tiles=(64, 16))
+        enlarged(PICTURE, UpscalerModel(_Doubling(most=20), 2, ""), CPU, never, tiles=(64, 16))
 
 
 def test_it_is_stopped_between_two_tiles() -> None:
     network = _Doubling(most=200)
     with pytest.raises(LoadingCancelled):
-        enlarged(PICTURE, Upscaler(network, 2, ""), CPU, lambda: len(network.seen) == 2, tiles=(32,))
+        enlarged(PICTURE, UpscalerModel(network, 2, ""), CPU, lambda: len(network.seen) == 2, tiles=(32,))
     assert len(network.seen) == 2

@@ -26,7 +26,7 @@ from zimage_app.domain.start_image import StartImage
 from zimage_app.domain.text import Text
 from zimage_app.engine import preview
 from zimage_app.engine import run as engine
-from zimage_app.engine.inpaint import Kept
+from zimage_app.engine.inpaint import KeptRegion
 from zimage_app.engine.run import run
 from zimage_app.engine.samplers import SAMPLERS, Sampler, SamplerInput, SamplerRun
 from zimage_app.models.components import Components
@@ -181,7 +181,7 @@ def test_previews_of_the_wrong_place_are_noticed(tiny_folder: Path, monkeypatch:
 
 @pytest.mark.usefixtures("gpu")
 def test_masks_of_the_wrong_place_are_noticed(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "Kept", lambda stage, mask, *others: Kept(stage, mask.cpu(), *others))
+    monkeypatch.setattr(engine, "KeptRegion", lambda stage, mask, *others: KeptRegion(stage, mask.cpu(), *others))
     with pytest.raises(MixUp, match="same device"):
         events_of(loaded(tiny_folder), MASKED)
 
@@ -234,7 +234,7 @@ def test_packed_weights_and_loras_of_the_wrong_place_are_noticed(tmp_path: Path,
     if room == "packed":
         linear.weight = replace(linear.weight, scale=torch.ones(192))
     else:
-        linear.side = replace(linear.side, up=linear.side.up.cpu())
+        linear.branch = replace(linear.branch, up=linear.branch.up.cpu())
     with pytest.raises(MixUp, match="same device"):
         velocity(fast)
 

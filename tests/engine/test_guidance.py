@@ -17,7 +17,7 @@ from zimage_app.domain.schedules import as_float32
 from zimage_app.domain.settings.guidance import CfgLimit, Nag, Variance
 from zimage_app.domain.settings.guidance import EasyCache as Cache
 from zimage_app.domain.settings.stage import Stage
-from zimage_app.engine.guidance.easycache import EasyCache
+from zimage_app.engine.guidance.easycache import EasyCacheSkipper
 from zimage_app.engine.guidance.limit import LimitRule
 from zimage_app.engine.guidance.model import GuidedModel, Mode, Modes, Rows
 from zimage_app.engine.guidance.negpip import NegPipRule
@@ -38,7 +38,7 @@ class RowModel:
         return x * torch.arange(1.0, x.shape[0] + 1).reshape(-1, 1, 1, 1)
 
 
-def guided(cfg: float, tokens: tuple[int, ...], cache: EasyCache | None = None) -> tuple[GuidedModel, RowModel]:
+def guided(cfg: float, tokens: tuple[int, ...], cache: EasyCacheSkipper | None = None) -> tuple[GuidedModel, RowModel]:
     model = RowModel()
     mode = Mode(model, Rows.of(tokens), cache)
     return GuidedModel(lambda _: mode, cfg, torch.float32), model
@@ -76,7 +76,7 @@ def test_the_tracked_row_is_comfyuis_first_condition() -> None:
 
 
 def test_easycache_waits_two_evaluations_and_then_skips() -> None:
-    cache = EasyCache(threshold=10.0, window=(0.8, 0.2))
+    cache = EasyCacheSkipper(threshold=10.0, window=(0.8, 0.2))
     model, raw = guided(1.0, (7,), cache)
     for sigma in (0.9, 0.7, 0.6, 0.5, 0.4, 0.2, 0.1):
         model(X * sigma, sigma)
@@ -85,7 +85,7 @@ def test_easycache_waits_two_evaluations_and_then_skips() -> None:
 
 
 def test_a_skipped_evaluation_gives_the_input_plus_the_last_difference() -> None:
-    cache = EasyCache(threshold=10.0, window=(1.0, 0.0))
+    cache = EasyCacheSkipper(threshold=10.0, window=(1.0, 0.0))
     model = RowModel()
     cache(model, X, 0.9)
     cache(model, 2.0 * X, 0.8)
@@ -99,7 +99,7 @@ def test_a_skipped_evaluation_gives_the_input_plus_the_last_difference() -> None
 
 def test_the_predicted_change_adds_up_until_it_passes_the_threshold() -> None:
     # v = x, so the rate is 1 and each step of size d predicts d / |v|.
-    cache = EasyCache(threshold=0.25, window=(1.0, 0.0))
+    cache = EasyCacheSkipper(threshold=0.25, window=(1.0, 0.0))
     model = RowModel()
     ones = torch.ones(1, 16, 16, 16)
     skipped = [cache(model, value * ones, 0.5)[1] for value in (1.0, 1.1, 1.2, 1.3, 1.4, 1.5)]
@@ -108,7 +108,7 @@ def test_the_predicted_change_adds_up_until_it_passes_the_threshold() -> None:
 
 
 def test_one_decision_serves_both_rows_each_with_its_own_difference() -> None:
-    cache = EasyCache(threshold=10.0, window=(1.0, 0.0), tracked=0, norm_rows=slice(0, 1))
+    cache = EasyCacheSkipper(threshold=10.0, window=(1.0, 0.0), tracked=0, norm_rows=slice(0, 1))
     model, raw = guided(2.0, (7, 9), cache)
     model(X, 0.9)
     model(2.0 * X, 0.8)

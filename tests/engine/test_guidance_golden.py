@@ -21,7 +21,7 @@ from zimage_app.domain.negpip import subtracted
 from zimage_app.domain.plan import make_plan
 from zimage_app.domain.settings.guidance import CfgLimit
 from zimage_app.engine.guidance.limit import LimitRule
-from zimage_app.engine.guidance.nag import Extrapolation, trimmed
+from zimage_app.engine.guidance.nag import NagCombine, trimmed
 from zimage_app.engine.guidance.rule import TextFeatures
 from zimage_app.engine.guidance.variance import NOISES
 from zimage_app.engine.run import sample
@@ -35,7 +35,7 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 TOLERANCE = 1e-5
 SEED = 905124181980574
 SIGMA = 0.7145714163780212
-SETS = {"A": Extrapolation(3.0, 3.5, 0.5), "B": Extrapolation(6.0, 1.5, 0.5)}
+SETS = {"A": NagCombine(3.0, 3.5, 0.5), "B": NagCombine(6.0, 1.5, 0.5)}
 STAGE: dict[str, Any] = {
     "width": 176,
     "height": 224,
@@ -87,9 +87,7 @@ def case_of(stage: Mapping[str, Any], negative: str = "neg", **text: Any) -> dic
     }
 
 
-def evaluated(
-    fast: FastTransformer, x: Tensor, texts: tuple[Tensor, Tensor], combine: Extrapolation, rule: str
-) -> Tensor:
+def evaluated(fast: FastTransformer, x: Tensor, texts: tuple[Tensor, Tensor], combine: NagCombine, rule: str) -> Tensor:
     positive, negative = (TextFeatures("prompt", text) for text in texts)
     if rule == "nag_wangp":
         negative = trimmed(negative, positive.features.shape[0])

@@ -20,13 +20,13 @@ from zimage_app.domain.card import Z_IMAGE_TURBO
 from zimage_app.domain.catalogue import HANDOVER_TRAITS, SAMPLER_TRAITS
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.plan import StagePlan, make_plan
-from zimage_app.domain.plan_summary import meaning
+from zimage_app.domain.plan_summary import plan_numbers
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.schedules import SCHEDULERS, shifted
 from zimage_app.domain.settings.stage import REFERENCE_STAGES, Stage
 from zimage_app.domain.trajectory import Takeover, growth, raised, switch_sigma
 from zimage_app.engine.handover import HANDOVERS
-from zimage_app.engine.noise import SILENT, initial_noise
+from zimage_app.engine.noise import ZERO_NOISE, initial_noise
 from zimage_app.engine.samplers import SAMPLERS, SamplerInput
 from zimage_app.engine.start import to_model_space, to_vae_space
 from zimage_app.models.components import LatentFormat
@@ -138,7 +138,7 @@ def test_a_threshold_that_is_not_reached_leaves_the_next_size_the_last_step() ->
 
 def test_stages_are_described_as_parts_of_one_list() -> None:
     request = GenerationRequest(prompt="x", seed=1, stages=one_trajectory((28, 22), (54, 42), (108, 84)))
-    stages = meaning(make_plan(request, Z_IMAGE_TURBO)).stages
+    stages = plan_numbers(make_plan(request, Z_IMAGE_TURBO)).stages
     assert [{title.en: value.en for title, value in stage.lines}["Steps"] for stage in stages] == [
         "3 of 9",
         "2 of 9",
@@ -196,7 +196,7 @@ def test_a_cut_list_ends_where_a_whole_one_passes(name: str, steps: int) -> None
     sigmas = torch.linspace(0.95, 0.0, 39)[: steps + 1]
     stage = Stage(sampler=name, s_noise=0.0, eta=0.0, steps=40, cfg=1.0)
     x = torch.randn(1, 16, 4, 4, generator=torch.Generator().manual_seed(2))
-    seen, final = drain(SAMPLERS[name](SamplerInput(denoise, sigmas, stage, 5, 3.0, SILENT), x))
+    seen, final = drain(SAMPLERS[name](SamplerInput(denoise, sigmas, stage, 5, 3.0, ZERO_NOISE), x))
     assert len(seen) == steps
     assert len(asked) == StagePlan(0, stage, tuple(sigmas.tolist()), 5, None).evaluations
     ratio = float(final.std() / x.std())

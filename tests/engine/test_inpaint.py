@@ -19,7 +19,7 @@ from zimage_app.domain.errors import RequestError
 from zimage_app.domain.plan import StagePlan
 from zimage_app.domain.settings.stage import Stage
 from zimage_app.domain.start_image import StartImage
-from zimage_app.engine.inpaint import Kept, differential_mask, latent_mask, pasted
+from zimage_app.engine.inpaint import KeptRegion, differential_mask, latent_mask, pasted
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 CASES: dict[str, Any] = json.loads((GOLDEN / "inpaint_manifest.json").read_text(encoding="utf-8"))["cases"]
@@ -93,12 +93,12 @@ def test_the_model_sees_the_kept_part_at_each_calls_own_level(call: int, golden:
     assert torch.equal(denoised[nothing], kept.latent[nothing])
 
 
-def _kept(golden: dict[str, Tensor]) -> Kept:
+def _kept(golden: dict[str, Tensor]) -> KeptRegion:
     seed = CASES["euler.d0.6"]["parameters"]["seed"]
     latent = (golden["latent_in"] - 0.1159) * 0.3611
     noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(seed))
     stage = StagePlan(0, Stage(), (0.8573263883590698, 0.0), seed, None)
-    return Kept(stage, golden["resize.soft"], latent, noise, None)
+    return KeptRegion(stage, golden["resize.soft"], latent, noise, None)
 
 
 def test_a_stage_that_barely_redraws_anything_has_a_differential_mask_too() -> None:

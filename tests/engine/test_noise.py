@@ -15,15 +15,15 @@ from zimage_app.domain.plan import stage_plans
 from zimage_app.domain.settings.stage import Stage
 from zimage_app.engine.noise import (
     SEEDED,
-    SILENT,
+    ZERO_NOISE,
     IntervalNoise,
     NoiseSources,
     brownian_noise,
-    foreseeing,
     initial_noise,
+    prefetched_noise,
     step_noise,
 )
-from zimage_app.engine.samplers import SAMPLERS, SamplerInput, foresight
+from zimage_app.engine.samplers import SAMPLERS, SamplerInput, expected_calls
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 CPU = torch.device("cpu")
@@ -105,11 +105,11 @@ def test_noise_that_is_drawn_ahead_is_the_same_in_any_order() -> None:
 @pytest.mark.parametrize("name", ["dpmpp_sde", "dpmpp_2m_sde", "dpmpp_3m_sde"])
 def test_a_sampler_asks_for_the_increments_that_were_foreseen(name: str) -> None:
     settings, sigmas = Stage(sampler=name), torch.tensor([1.0, 0.8, 0.5, 0.2, 0.0])
-    intervals = foresight(name, sigmas, settings, settings.shift).intervals
+    intervals = expected_calls(name, sigmas, settings, settings.shift).intervals
     asked: list[tuple[float, float]] = []
 
     def brownian(x: Tensor, levels: Tensor, seed: int, device: torch.device) -> IntervalNoise:
-        draw = foreseeing(intervals).brownian(x, levels, seed, device)
+        draw = prefetched_noise(intervals).brownian(x, levels, seed, device)
 
         def noted(sigma: Tensor, sigma_next: Tensor) -> Tensor:
             asked.append((float(sigma), float(sigma_next)))
@@ -158,8 +158,8 @@ def test_no_draw_moves_the_global_generator() -> None:
 
 def test_silent_sources_draw_zeros() -> None:
     x = torch.ones(1, 2, 2, 2)
-    assert not SILENT.step(x, 1)().any()
-    assert not SILENT.brownian(x, torch.tensor([0.9, 0.0]), 1, CPU)(torch.tensor(0.9), torch.tensor(0.1)).any()
+    assert not ZERO_NOISE.step(x, 1)().any()
+    assert not ZERO_NOISE.brownian(x, torch.tensor([0.9, 0.0]), 1, CPU)(torch.tensor(0.9), torch.tensor(0.1)).any()
 
 
 @pytest.mark.parametrize("ahead", [True, False])
@@ -167,7 +167,7 @@ def test_noise_levels_too_close_to_draw_between_are_told(ahead: bool) -> None:
     """torchsde halves an interval until it meets the time that is asked for."""
     stage = Stage(sampler="dpmpp_2m_sde", scheduler="flow_match_exponential", steps=60, denoise=0.01, shift=0.5)
     sigmas = torch.tensor(stage_plans([(0, stage, 5)], 3.0)[0].sigmas)
-    intervals = foresight(stage.sampler, sigmas, stage, stage.shift).intervals
+    intervals = expected_calls(stage.sampler, sigmas, stage, stage.shift).intervals
     noise = brownian_noise(torch.zeros(1, 1, 1, 1), sigmas, 5, CPU, intervals if ahead else ())
     with pytest.raises(GenerationError, match="too close together"):
         _ = [noise(*map(torch.tensor, ends)) for ends in intervals]

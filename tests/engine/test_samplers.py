@@ -17,8 +17,8 @@ from torch import Tensor
 
 from zimage_app.domain.catalogue import SAMPLER_TRAITS
 from zimage_app.domain.settings.stage import Stage
-from zimage_app.engine.noise import SILENT
-from zimage_app.engine.samplers import SAMPLERS, SamplerInput, SamplerRun, SamplerStep, foresight
+from zimage_app.engine.noise import ZERO_NOISE
+from zimage_app.engine.samplers import SAMPLERS, SamplerInput, SamplerRun, SamplerStep, expected_calls
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 MANIFEST: dict[str, Any] = json.loads((GOLDEN / "samplers_manifest.json").read_text(encoding="utf-8"))
@@ -136,7 +136,7 @@ def test_final_latents_are_comfyuis(name: str, golden: dict[str, Tensor]) -> Non
 def test_the_third_stage_asks_for_the_references_levels() -> None:
     manifest = json.loads((GOLDEN / "e2e_manifest.json").read_text(encoding="utf-8"))
     stage = manifest["variants"]["i_default"]["modes"]["on"]["stage3"]
-    foreseen = foresight("dpmpp_sde", stage["sigmas"], Stage(shift=7.0), 7.0).levels
+    foreseen = expected_calls("dpmpp_sde", stage["sigmas"], Stage(shift=7.0), 7.0).levels
     assert list(foreseen) == stage["call_sigmas"]
 
 
@@ -163,7 +163,7 @@ def test_any_number_of_steps_runs_as_foreseen(name: str, steps: int, start: floa
     assert torch.isfinite(final).all()
     assert final.shape == x.shape
     assert [step.index for step in seen] == list(range(steps))
-    assert foresight(name, given.tolist(), Stage(), 3.0).levels == tuple(toy.asked)
+    assert expected_calls(name, given.tolist(), Stage(), 3.0).levels == tuple(toy.asked)
     most = SAMPLER_TRAITS[name].evaluations
     assert len(toy.asked) <= most * (steps - 1) + 1
     assert torch.equal(sigmas, given)
@@ -197,7 +197,7 @@ def test_noise_follows_the_seed(name: str) -> None:
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_a_latent_on_another_device_meets_only_scalars(name: str) -> None:
     # The meta device has no numbers, and mixes with the CPU's tensors only where they are 0-dim, as CUDA does.
-    task = SamplerInput(lambda x, _sigma: x, linear_sigmas(1.0, 5), Stage(), 5, 3.0, SILENT)
+    task = SamplerInput(lambda x, _sigma: x, linear_sigmas(1.0, 5), Stage(), 5, 3.0, ZERO_NOISE)
     seen, final = drain(SAMPLERS[name](task, torch.zeros(1, 16, 2, 2, device="meta")))
     assert {tensor.device.type for tensor in (final, *(step.x for step in seen))} == {"meta"}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -63,6 +64,20 @@ def changed(before: Mapping[str, Tensor], module: nn.Module) -> set[str]:
     """Names of the parameters that differ in any bit."""
     now = dict(module.named_parameters())
     return {name for name, tensor in before.items() if not torch.equal(tensor, now[name])}
+
+
+def patchable(module: nn.Module) -> Any:
+    """What ``LoraManager`` needs of a transformer, around any module; ``changes`` counts the reported changes."""
+    parameter = next(module.parameters())
+    transformer = SimpleNamespace(
+        module=module, device=parameter.device, dtype=parameter.dtype, origin=state(module).__getitem__, changes=0
+    )
+
+    def weights_changed() -> None:
+        transformer.changes += 1
+
+    transformer.weights_changed = weights_changed
+    return transformer
 
 
 def float32_module() -> nn.Module:

@@ -20,7 +20,7 @@ from zimage_app.domain.card import Z_IMAGE_TURBO
 from zimage_app.domain.plan import make_plan
 from zimage_app.domain.prompt_tags import take_tags
 from zimage_app.domain.request import parse_request
-from zimage_app.models.find.catalogue import Shelves, look_up
+from zimage_app.models.find.catalogue import ModelFolders, look_up
 from zimage_app.models.find.comfyui import find_comfy_models
 from zimage_app.service.library.loras import LoraLibrary
 from zimage_app.service.library.negatives import NegativeLibrary
@@ -135,11 +135,11 @@ class Documents:
     def _card(self, chance: random.Random) -> tuple[str, Read]:
         label, path = self._document("card", "models/a/card.yaml", chance)
         written(path.with_name("model_index.json"), b"{}")
-        return label, lambda: _models(Shelves(path.parents[1]))
+        return label, lambda: _models(ModelFolders(path.parents[1]))
 
     def _named(self, chance: random.Random) -> tuple[str, Read]:
         label, path = self._document("named", "named/a.yaml", chance)
-        return label, lambda: _models(Shelves(self._folder / "models", path.parent))
+        return label, lambda: _models(ModelFolders(self._folder / "models", path.parent))
 
     def _notes(self, chance: random.Random) -> tuple[str, Read]:
         label, path = self._document("notes", "loras/a.yaml", chance)
@@ -231,8 +231,8 @@ class Documents:
                 return "\n".join(lines)
 
 
-def _models(shelves: Shelves) -> None:
-    source = look_up("a", shelves)
+def _models(model_folders: ModelFolders) -> None:
+    source = look_up("a", model_folders)
     sound(source.card.title, source.card.description)
     "".join(source.card.examples).encode()
     assert len(tuple(source.missing)) <= 4

@@ -20,7 +20,7 @@ from PIL import Image
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from tests.models.lora_support import changed, state
+from tests.models.lora_support import changed, patchable, state
 from tests.models.stock import normal
 from tests.reliability.cases import Case, sound, written
 from tests.reliability.mutations import (
@@ -85,7 +85,7 @@ class LoraCases:
     def __init__(self, folder: Path) -> None:
         self._folder = folder / "loras"
         self._module = _Small()
-        self._manager = LoraManager(self._module)
+        self._manager = LoraManager(patchable(self._module))
         self._pristine = state(self._module)
 
     def __call__(self, chance: random.Random) -> Case:

@@ -31,7 +31,7 @@ def test_s1_a_hundred_changes_of_loras_leave_memory_and_weights_as_they_were(mod
         tensors |= low_rank("diffusion_model.context_refiner.0.attention.to_v", (64, 64), 4, 7 * seed + 2)
         save_file(tensors, tmp_path / f"{name}.safetensors")
     generator = load_generator("tiny", StudioConfig(models=models_dir, loras=tmp_path, outputs=tmp_path))
-    module = generator._components.transformer.module  # type: ignore[attr-defined]
+    module = generator._components.transformer.module
     pristine = state(module)
     chance = random.Random(0)
     request = GenerationRequest(prompt="a", seed=1, stages=(Stage(width=64, height=64, steps=1),))

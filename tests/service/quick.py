@@ -21,7 +21,7 @@ import numpy as np
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.events import Cancelled, Event, Finished, Picture, StageDone, StageStarted, StepDone
 from zimage_app.domain.plan import GenerationPlan, make_plan
-from zimage_app.domain.record import ImageRecord, StageRecord, Surroundings, new_id
+from zimage_app.domain.record import ImageRecord, RunEnvironment, StageRecord, new_id
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.settings.stage import Stage
 from zimage_app.domain.text import Text
@@ -122,7 +122,7 @@ def record_of(plan: GenerationPlan, model: str) -> ImageRecord:
         stages=tuple(
             StageRecord(number=s.number, seed=s.seed, seconds=0.01, calls=s.steps, skipped_calls=0) for s in plan.stages
         ),
-        surroundings=Surroundings(app="0", torch="none", device="cpu", dtype="float32", threads=1),
+        surroundings=RunEnvironment(app="0", torch="none", device="cpu", dtype="float32", threads=1),
     )
 
 

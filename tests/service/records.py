@@ -9,7 +9,7 @@ import numpy as np
 from zimage_app.domain.card import Z_IMAGE_TURBO
 from zimage_app.domain.events import Picture
 from zimage_app.domain.plan import make_plan
-from zimage_app.domain.record import ImageRecord, StageRecord, Surroundings
+from zimage_app.domain.record import ImageRecord, RunEnvironment, StageRecord
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.settings.lora_use import LoraUse
 
@@ -40,5 +40,5 @@ def a_record(picture_id: str = "20260102-030405-0a1b2c3d", prompt: str = "一艘
         height=864,
         seconds=4.5,
         stages=stages,
-        surroundings=Surroundings(app="0.1.0", torch="2.13.0", device="cpu", dtype="float32", threads=1),
+        surroundings=RunEnvironment(app="0.1.0", torch="2.13.0", device="cpu", dtype="float32", threads=1),
     )

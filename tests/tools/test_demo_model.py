@@ -35,7 +35,7 @@ from tools.demo_model.captions import (
 from tools.demo_model.edges import Sky, drawn_scenes, measured, sky_of
 from tools.demo_model.latents import Latents, encode, file_of, linear_encoder, to_tensor, training_scenes
 from tools.demo_model.lora import StyleTrainer, load_parts, tensors_of
-from tools.demo_model.make import Effort, Stage, plan, run_stage
+from tools.demo_model.make import Effort, MakeStep, plan, run_stage
 from tools.demo_model.model import (
     CHAT,
     build_transformer,
@@ -56,7 +56,7 @@ from tools.demo_model.train import Corpus, Peers, Recipe, Trainer, handover, mai
 from tools.demo_model.vae import build_vae, psnr, set_encoder
 from tools.demo_model.vocabulary import THINGS, vocabulary
 from zimage_app.domain.request import MAX_PROMPT
-from zimage_app.models.find.card_file import read_card
+from zimage_app.models.find.card_file import plain_card, read_card
 from zimage_app.service.generation.generator import load_generator
 from zimage_app.service.library.loras import LoraLibrary
 
@@ -612,14 +612,14 @@ def test_the_rate_warms_up_and_falls() -> None:
 
 def test_done_stages_are_passed_over_and_failed_ones_are_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "false")
-    stage = Stage("export", ("--steps", "1"))
+    stage = MakeStep("export", ("--steps", "1"))
     assert run_stage(stage, tmp_path) != 0
     assert not (tmp_path / "done").exists()
     monkeypatch.setattr(sys, "executable", "true")
     assert run_stage(stage, tmp_path) == 0
     monkeypatch.setattr(sys, "executable", "false")
     assert run_stage(stage, tmp_path) == 0, "done, so not run again"
-    assert run_stage(Stage("export", ("--steps", "2")), tmp_path) != 0, "not done with these arguments"
+    assert run_stage(MakeStep("export", ("--steps", "2")), tmp_path) != 0, "not done with these arguments"
 
 
 def test_every_stage_finds_what_it_needs_made_before_it(tmp_path: Path) -> None:
@@ -708,7 +708,7 @@ def test_preview_factors_show_the_picture(vae: Any) -> None:
 
 
 def test_the_card_gives_a_preset_of_the_reference_sizes() -> None:
-    card = read_card(MODEL / "card.yaml", "demo")
+    card = read_card(MODEL / "card.yaml", plain_card("demo"))
     assert [(stage.width, stage.height) for stage in card.stages] == list(SIZES)
     assert len(card.examples) == 6
     assert all(len(example) < MAX_PROMPT for example in card.examples)

@@ -142,7 +142,7 @@ class QuickPageStudio(Studio):
         raise ModelError(Text(f"no model {name}", f"没有模型 {name}"))
 
     def _source(self, name: str) -> ModelSource:
-        return replace(find_model("demo", self._config.shelves), card=self.card(name))
+        return replace(find_model("demo", self._config.model_folders), card=self.card(name))
 
     def width(self, model: str) -> int | None:
         self.card(model)

@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.ui.doubles import THREE
 from zimage_app.domain.errors import GenerationError
 from zimage_app.domain.plan import make_plan
-from zimage_app.domain.record import ImageRecord, StageRecord, Surroundings
+from zimage_app.domain.record import ImageRecord, RunEnvironment, StageRecord
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.settings.guidance import Nag
 from zimage_app.domain.settings.lora_use import LoraUse
@@ -37,7 +37,7 @@ RECORD = ImageRecord(
     stages=tuple(
         StageRecord(number=number, seed=1, seconds=1.25 * number, calls=9, skipped_calls=number) for number in range(3)
     ),
-    surroundings=Surroundings(app="1", torch="2", device="cpu", dtype="float32", threads=1),
+    surroundings=RunEnvironment(app="1", torch="2", device="cpu", dtype="float32", threads=1),
 )
 
 

@@ -107,10 +107,10 @@ class Canvas:
             ImageDraw.Draw(mask).polygon([(x - left, y - top) for x, y in pixels], fill=int(255 * alpha))
             self._paste(left, top, mask, colour)
 
-    def box(self, corner: Point, opposite: Point, colour: Colour, alpha: float = 1.0) -> None:
+    def box(self, corner: Point, opposite: Point, colour: Colour) -> None:
         """Draw an axis-aligned rectangle between two corners."""
         (x0, y0), (x1, y1) = corner, opposite
-        self.polygon([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], colour, alpha)
+        self.polygon([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], colour)
 
     def ellipse(self, centre: Point, radii: tuple[float, float], colour: Colour, alpha: float = 1.0) -> None:
         """Draw an axis-aligned ellipse; both radii are fractions of the frame's width: equal radii give a circle."""

@@ -17,11 +17,11 @@ from typing import Any
 
 import torch
 
-from tools.demo_model.evaluate import PROMPTS, Evaluation, shares
+from tools.demo_model.evaluate import PROMPTS, ModelEvaluation, shares
 from tools.demo_model.export import export
 from tools.demo_model.make import CARD
 from tools.demo_model.probes import Probe, load_or_fit
-from tools.demo_model.prompts import Wanted, read_prompts
+from tools.demo_model.prompts import PromptCase, read_prompts
 from zimage_app import load_generator
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ def snapshots(run: Path) -> list[Path]:
     return sorted(run.glob("average_*.pt"))
 
 
-def judge_snapshot(path: Path, vae: Path, tokenizer: Path, probe: Probe, prompts: list[Wanted]) -> dict[str, Any]:
+def judge_snapshot(path: Path, vae: Path, tokenizer: Path, probe: Probe, prompts: list[PromptCase]) -> dict[str, Any]:
     """Evaluate a snapshot; return its row of the curve."""
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "demo"
@@ -41,14 +41,14 @@ def judge_snapshot(path: Path, vae: Path, tokenizer: Path, probe: Probe, prompts
         export(vae, path, tokenizer, model)
         generator = load_generator(str(model))
         stages = (generator.card.stages or ())[:1]
-        evaluation = Evaluation(generator, stages, probe)
-        judged = evaluation.run(prompts)
+        evaluation = ModelEvaluation(generator, stages, probe)
+        checked = evaluation.run(prompts)
         saved = torch.load(path, weights_only=True, map_location="cpu")
         return {
             "step": saved["step"],
             "samples": saved["samples"],
-            "right": shares(one.verdicts for one in judged),
-            "frechet": evaluation.distance([one.image for one in judged]),
+            "right": shares(one.verdicts for one in checked),
+            "frechet": evaluation.distance([one.image for one in checked]),
         }
 
 

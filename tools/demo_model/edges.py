@@ -1,10 +1,10 @@
-"""Measures how round suns and full moons are, and how sharp their edges: of drawn scenes, and of the model's pictures.
+"""Measures roundness and edge sharpness of suns and full moons, in drawn scenes and in the model's pictures.
 
     python -m tools.demo_model.edges --model models/demo --out WORK/edges
 
-A disc is what its paint stands out from the sky around it by at least half. Roundness is the intersection over union
-of the disc with the best circle; the edge's width is the way from 20 to 80 percent of the paint, in pixels at 672 of
-width; raggedness the standard deviation of the radius, in percent of it. ``--out`` gets the pictures of each stage.
+The disc consists of the pixels with at least half of the disc's contrast to the sky. Roundness: intersection over
+union of the disc with the best circle. Edge width: distance from 20 to 80 percent contrast, in pixels at a width of
+672. Raggedness: standard deviation of the radius, in percent. ``--out``: folder for the pictures of each stage.
 """
 
 import argparse
@@ -34,10 +34,10 @@ from zimage_app.domain.events import StageDone
 from zimage_app.domain.settings.stage import REFERENCE_STAGES
 
 SKY = 2.2
-"""Half the side of the square that is looked at, in radii."""
+"""Half the side of the measured square, in radii."""
 ANGLES = 72
 LOW = (None, "boat", "house", "bridge")
-"""Main things that cover no sun or moon."""
+"""Main objects that don't cover a sun or moon."""
 DRAWN = 60
 DRAWN_SEED = 91
 
@@ -119,9 +119,9 @@ def _rays(paint: Grey, middle: tuple[float, float], radius: float) -> tuple[Grey
     return edges, radii
 
 
-def drawn_scenes(count: int, seed: int = DRAWN_SEED) -> list[Scene]:
+def drawn_scenes(count: int) -> list[Scene]:
     """Return scenes with a sun or full moon that nothing covers."""
-    rng = random.Random(seed)
+    rng = random.Random(DRAWN_SEED)
     scenes: list[Scene] = []
     while len(scenes) < count:
         scene = sample_scene(rng)

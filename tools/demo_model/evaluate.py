@@ -27,7 +27,7 @@ from PIL import Image
 from tools.demo_model.captions import LANGS
 from tools.demo_model.latents import through_vae
 from tools.demo_model.probes import FIT_SCENES, Probe, accuracy, draw, frechet_distance, load_or_fit, pixels, truth
-from tools.demo_model.prompts import Wanted, read_prompts
+from tools.demo_model.prompts import PromptCase, read_prompts
 from tools.demo_model.render import SHAPES, render
 from tools.demo_model.scene import sample_scene
 from zimage_app import GenerationRequest, Generator, Stage, load_generator
@@ -36,29 +36,30 @@ from zimage_app.domain.sizes import size_from, sized
 
 PROMPTS = Path("tests/data/demo_prompts.json")
 COLUMNS = 10
-THUMBNAIL = (168, 216)
+WIDTH = 168
 ASKED = ("time", "ground", "kind", "colour", "side", "celestial", "clouds", "birds")
 DRAWN_SEED = 78
 ROUND_TRIPS = 60
 UNWANTED = {"clouds": ("云", "clouds"), "birds": ("鸟", "birds"), "celestial": ("太阳", "sun")}
 """Attributes that a negative prompt should remove, and their words."""
 GUIDED_PROMPTS = 30
+REMOVAL_TRIES = 30
 
 log = logging.getLogger(__name__)
 Verdicts = dict[str, bool]
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class CheckedPicture:
     """One prompt's picture, and whether it shows each requested attribute."""
 
-    wanted: Wanted
+    wanted: PromptCase
     image: Image.Image
     seconds: float
     verdicts: Verdicts
 
 
-def judge(wanted: Wanted, found: dict[str, str]) -> Verdicts:
+def check_attributes(wanted: PromptCase, found: dict[str, str]) -> Verdicts:
     """Return for each requested attribute whether the picture shows it."""
     asked: dict[str, str | None] = {name: getattr(wanted, name) for name in ASKED[:6]}
     asked |= {name: "yes" if getattr(wanted, name) else None for name in ("clouds", "birds")}
@@ -74,7 +75,7 @@ def shares(verdicts: Iterable[Verdicts]) -> dict[str, float]:
     return {name: round(100 * sum(counts[name]) / len(counts[name]), 1) for name in ASKED if counts[name]}
 
 
-class Evaluation:
+class ModelEvaluation:
     """A model, the stages it runs with, and the probe that classifies its pictures of one shape."""
 
     def __init__(self, generator: Generator, stages: tuple[Stage, ...], probe: Probe, ratio: str = "7:9") -> None:
@@ -86,21 +87,21 @@ class Evaluation:
         request = GenerationRequest(prompt=prompt, seed=seed, negative=negative, stages=stages or self.stages)
         return self.generator.generate(request).image
 
-    def judged(self, wanted: Wanted, stages: tuple[Stage, ...] | None = None) -> Judged:
+    def checked(self, wanted: PromptCase, stages: tuple[Stage, ...] | None = None) -> CheckedPicture:
         begin = time.perf_counter()
         image = self.picture(wanted.prompt, wanted.seed, stages=stages)
         seconds = time.perf_counter() - begin
-        return Judged(wanted, image, seconds, judge(wanted, self.probe.answers(image)))
+        return CheckedPicture(wanted, image, seconds, check_attributes(wanted, self.probe.answers(image)))
 
-    def run(self, prompts: list[Wanted], stages: tuple[Stage, ...] | None = None) -> list[Judged]:
-        return [self.judged(wanted, stages) for wanted in prompts]
+    def run(self, prompts: list[PromptCase], stages: tuple[Stage, ...] | None = None) -> list[CheckedPicture]:
+        return [self.checked(wanted, stages) for wanted in prompts]
 
     @property
     def first_stage(self) -> tuple[Stage, ...]:
         """Stage 1 alone, which determines the picture's content and is fast."""
         return self.stages[:1]
 
-    def guidance(self, prompts: list[Wanted]) -> dict[str, float]:
+    def guidance(self, prompts: list[PromptCase]) -> dict[str, float]:
         """Return the mean percentage right after stage 1, with CFG 1 and with the preset's CFG."""
         means: dict[str, float] = {}
         for cfg in (1.0, self.stages[0].cfg):
@@ -109,12 +110,12 @@ class Evaluation:
             means[f"cfg {cfg:g}"] = round(sum(found.values()) / len(found), 1)
         return means
 
-    def removal(self, tries: int = 30) -> dict[str, str]:
+    def removal(self) -> dict[str, str]:
         """Return how many of the unrequested things a negative prompt removes, after stage 1."""
         result: dict[str, str] = {}
         for name, unwanted in UNWANTED.items():
             there = gone = 0
-            for number in range(tries):
+            for number in range(REMOVAL_TRIES):
                 prompt, negative = ("湖", unwanted[0]) if number % 2 else ("a lake by day", unwanted[1])
                 if not self._shows(name, self.picture(prompt, number, stages=self.first_stage)):
                     continue
@@ -126,7 +127,7 @@ class Evaluation:
     def _shows(self, name: str, image: Image.Image) -> bool:
         return self.probe.answers(image)[name] not in {"no", "none"}
 
-    def variety(self, prompts: list[Wanted]) -> float:
+    def variety(self, prompts: list[PromptCase]) -> float:
         """Return the mean difference in grey levels between two seeds' pictures of a prompt, after stage 1."""
         differences: list[float] = []
         for wanted in prompts:
@@ -166,63 +167,61 @@ class Setup:
 
 
 @functools.cache
-def evaluation_of(setup: Setup) -> Evaluation:
+def evaluation_of(setup: Setup) -> ModelEvaluation:
     torch.set_num_threads(setup.threads)
     generator = load_generator(setup.model)
     stages = REFERENCE_STAGES if setup.reference else generator.card.stages or REFERENCE_STAGES
     stages = sized(stages, *size_from(setup.ratio, stages))
-    return Evaluation(generator, stages[: setup.stages], load_or_fit(setup.probe, setup.ratio), setup.ratio)
+    return ModelEvaluation(generator, stages[: setup.stages], load_or_fit(setup.probe, setup.ratio), setup.ratio)
 
 
-def judge_prompt(setup: Setup, wanted: Wanted) -> Judged:
-    return evaluation_of(setup).judged(wanted)
+def check_prompt(setup: Setup, wanted: PromptCase) -> CheckedPicture:
+    return evaluation_of(setup).checked(wanted)
 
 
-def judge_all(setup: Setup, prompts: list[Wanted], processes: int) -> list[Judged]:
+def check_all(setup: Setup, prompts: list[PromptCase], processes: int) -> list[CheckedPicture]:
     """Generate and judge every prompt's picture in ``processes`` parallel processes."""
-    judged: list[Judged] = []
+    checked: list[CheckedPicture] = []
     with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
-        for one in pool.map(functools.partial(judge_prompt, setup), prompts):
-            judged.append(one)
-            if len(judged) % 20 == 0:
-                log.info("%d of %d, %s", len(judged), len(prompts), shares(one.verdicts for one in judged))
-    return judged
+        for one in pool.map(functools.partial(check_prompt, setup), prompts):
+            checked.append(one)
+            if len(checked) % 20 == 0:
+                log.info("%d of %d, %s", len(checked), len(prompts), shares(one.verdicts for one in checked))
+    return checked
 
 
-def contact_sheet(images: list[Image.Image]) -> Image.Image:
-    """Arrange the pictures in rows, left to right."""
-    width = THUMBNAIL[0]
+def contact_sheet(images: list[Image.Image], columns: int = COLUMNS, width: int = WIDTH) -> Image.Image:
+    """Arrange pictures of one shape in rows, left to right; each ``width`` pixels wide."""
     height = round(images[0].height * width / images[0].width)
-    sheet = Image.new("RGB", (COLUMNS * width, -(-len(images) // COLUMNS) * height), "white")
+    sheet = Image.new("RGB", (columns * width, -(-len(images) // columns) * height), "white")
     for i, image in enumerate(images):
-        sheet.paste(
-            image.resize((width, height), Image.Resampling.LANCZOS), (i % COLUMNS * width, i // COLUMNS * height)
-        )
+        small = image.resize((width, height), Image.Resampling.LANCZOS)
+        sheet.paste(small, (i % columns * width, i // columns * height))
     return sheet
 
 
-def probe_through_vae(probe: Probe, ratio: str, vae_folder: Path, count: int = ROUND_TRIPS) -> dict[str, float]:
+def probe_through_vae(probe: Probe, ratio: str, vae_folder: Path) -> dict[str, float]:
     """Return the probe's accuracy in percent on large drawn scenes encoded and decoded by the VAE."""
     vae = AutoencoderKL.from_pretrained(vae_folder, torch_dtype=torch.float32).eval()
     rng = random.Random(DRAWN_SEED + 1)
     verdicts: list[Verdicts] = []
-    for number in range(count):
+    for number in range(ROUND_TRIPS):
         scene = sample_scene(rng, held_out=number % 2 == 0)
         found = probe.answers(through_vae(vae, render(scene, 800000 + number, SHAPES[ratio][2])))
         verdicts.append({name: found[name] == value for name, value in truth(scene).items() if value is not None})
     return shares(verdicts)
 
 
-def report(evaluation: Evaluation, judged: list[Judged]) -> dict[str, object]:
+def report(evaluation: ModelEvaluation, checked: list[CheckedPicture]) -> dict[str, object]:
     """Return all measurements except the probe's own accuracy."""
-    by_language = {lang: shares(one.verdicts for one in judged if one.wanted.lang == lang) for lang in LANGS}
-    some = [one.wanted for one in judged][:GUIDED_PROMPTS]
+    by_language = {lang: shares(one.verdicts for one in checked if one.wanted.lang == lang) for lang in LANGS}
+    some = [one.wanted for one in checked][:GUIDED_PROMPTS]
     return {
-        "right": shares(one.verdicts for one in judged),
+        "right": shares(one.verdicts for one in checked),
         "by language": by_language,
-        "everything right": round(100 * sum(all(one.verdicts.values()) for one in judged) / len(judged), 1),
-        "frechet": evaluation.distance([one.image for one in judged]),
-        "seconds": round(sorted(one.seconds for one in judged)[len(judged) // 2], 2),
+        "everything right": round(100 * sum(all(one.verdicts.values()) for one in checked) / len(checked), 1),
+        "frechet": evaluation.distance([one.image for one in checked]),
+        "seconds": round(sorted(one.seconds for one in checked)[len(checked) // 2], 2),
         "guidance": evaluation.guidance(some),
         "removed by negative": evaluation.removal(),
         "difference between seeds": evaluation.variety(some[:20]),
@@ -253,14 +252,14 @@ def main() -> None:
     through_vae = probe_through_vae(probe, args.ratio, Path(args.model) / "vae")
     log.info("probe on drawn scenes: %s\nthrough the VAE: %s", drawn, through_vae)
     setup = Setup(args.model, args.probe, args.reference, args.stages, args.ratio, threads=1)
-    judged = judge_all(setup, read_prompts(args.prompts)[: args.count], args.processes)
+    checked = check_all(setup, read_prompts(args.prompts)[: args.count], args.processes)
     evaluation = evaluation_of(dataclasses.replace(setup, threads=args.processes))
-    found = {"probe on drawn scenes": drawn, "probe through the VAE": through_vae, **report(evaluation, judged)}
+    found = {"probe on drawn scenes": drawn, "probe through the VAE": through_vae, **report(evaluation, checked)}
     args.out.mkdir(parents=True, exist_ok=True)
-    for number, one in enumerate(judged, 1):
+    for number, one in enumerate(checked, 1):
         one.image.save(args.out / f"{number:03d}.png")
-    contact_sheet([one.image for one in judged]).save(args.out / "sheet.png")
-    for number, one in enumerate(judged, 1):
+    contact_sheet([one.image for one in checked]).save(args.out / "sheet.png")
+    for number, one in enumerate(checked, 1):
         wrong = ", ".join(name for name, right in one.verdicts.items() if not right)
         if wrong:
             log.info("%3d %s: %s", number, wrong, one.wanted.prompt)

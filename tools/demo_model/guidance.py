@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from tools.demo_model.evaluate import contact_sheet
 from zimage_app import GenerationRequest, Generator, Stage, load_generator
 from zimage_app.domain.settings.guidance import Nag, NegPip, Variance
 
@@ -31,10 +32,10 @@ STRENGTHS = (0.1, 1.0)
 SHOWN = (("湖", "鸟", 0), ("草地上的一座红色小房子", "太阳", 0), ("a lake by day", "birds", 0))
 """Prompt, negative prompt and seed of each row of the sheet."""
 COLUMNS: tuple[dict[str, Any], ...] = ({}, {"nag": Nag()}, {"negpip": NegPip()}, {"variance": Variance(strength=1.0)})
-THUMBNAIL = (176, 224)
+WIDTH = 176
 
 
-class Runs:
+class CfgOneRuns:
     """A model that runs at CFG 1 in all stages."""
 
     def __init__(self, generator: Generator, stages: tuple[Stage, ...]) -> None:
@@ -59,17 +60,17 @@ class Runs:
         return statistics.mean(float(np.sqrt(np.mean((a - b) ** 2))) for a, b in itertools.combinations(seen, 2))
 
 
-def cost(runs: Runs, pairs: int) -> str:
+def cost(runs: CfgOneRuns, pairs: int) -> str:
     """Compare CPU times with and without NAG in alternating pairs; return a line of text."""
     runs.seconds("湖", 0)
     taken = [[runs.seconds("湖", seed, **settings) for settings in ({}, {"nag": Nag()})] for seed in range(pairs)]
     ratios = sorted(100 * (nag / plain - 1) for plain, nag in taken)
     plain = statistics.median(each for each, _ in taken)
-    said = f"median {statistics.median(ratios):+.0f} %, from {ratios[0]:+.0f} % to {ratios[-1]:+.0f} %"
-    return f"NAG, {pairs} pairs of whole runs: {said}; a plain run takes {plain:.1f} s.\n"
+    summary = f"median {statistics.median(ratios):+.0f} %, from {ratios[0]:+.0f} % to {ratios[-1]:+.0f} %"
+    return f"NAG, {pairs} pairs of whole runs: {summary}; a plain run takes {plain:.1f} s.\n"
 
 
-def distances(runs: Runs) -> str:
+def distances(runs: CfgOneRuns) -> str:
     """Return a Markdown table of the distances with and without seed variance."""
     lines = ["| seed variance | " + " | ".join(PROMPTS) + " | mean |", "|---" * (len(PROMPTS) + 2) + "|"]
     for strength in (0.0, *STRENGTHS):
@@ -79,14 +80,11 @@ def distances(runs: Runs) -> str:
     return "\n".join(lines) + "\n"
 
 
-def sheet(runs: Runs) -> Image.Image:
+def sheet(runs: CfgOneRuns) -> Image.Image:
     """Draw the sheet: a row for each of ``SHOWN``, a column for each of ``COLUMNS``."""
-    width, height = THUMBNAIL
-    canvas = Image.new("RGB", (len(COLUMNS) * width, len(SHOWN) * height), "white")
-    for (down, (prompt, negative, seed)), (across, settings) in itertools.product(enumerate(SHOWN), enumerate(COLUMNS)):
-        image = runs.picture(prompt, seed, negative, **settings)
-        canvas.paste(image.resize(THUMBNAIL, Image.Resampling.LANCZOS), (across * width, down * height))
-    return canvas
+    cells = itertools.product(SHOWN, COLUMNS)
+    images = [runs.picture(prompt, seed, negative, **settings) for (prompt, negative, seed), settings in cells]
+    return contact_sheet(images, len(COLUMNS), WIDTH)
 
 
 def main() -> None:
@@ -98,10 +96,10 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     generator = load_generator(args.model)
-    first = Runs(generator, generator.card.stages[: args.stages])
+    first = CfgOneRuns(generator, generator.card.stages[: args.stages])
     args.out.mkdir(parents=True, exist_ok=True)
     sheet(first).save(args.out / "guidance.jpg", quality=82)
-    text = "\n".join([distances(first), cost(Runs(generator, generator.card.stages), args.pairs)])
+    text = "\n".join([distances(first), cost(CfgOneRuns(generator, generator.card.stages), args.pairs)])
     (args.out / "table.md").write_text(text, encoding="utf-8")
     sys.stdout.write(text)
 

@@ -104,15 +104,12 @@ def _draw(out: Path, size: Size, matrix: Tensor, scenes: dict[int, Scene]) -> No
     latents.flush()
 
 
-def build(vae_folder: Path, out: Path, counts: dict[int, int] = COUNTS, workers: int | None = None) -> None:
-    """Draw and encode all scenes; writes an array (count, 16, rows, columns) for each size of each shape.
-
-    ``workers``: number of parallel processes; None means one per CPU.
-    """
+def build(vae_folder: Path, out: Path, counts: dict[int, int] = COUNTS) -> None:
+    """Draw and encode all scenes; writes an array (count, 16, rows, columns) for each size of each shape."""
     out.mkdir(parents=True, exist_ok=True)
     matrix = linear_encoder(AutoencoderKL.from_pretrained(vae_folder).eval())
     scenes = training_scenes(max(counts.values()))
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
         for sizes in SHAPES.values():
             for size, whole in zip(sizes, counts.values(), strict=True):
                 count = whole if sizes is SIZES else max(HELD_OUT + 8, round(whole * OTHER_SHAPES))

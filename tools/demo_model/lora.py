@@ -46,7 +46,7 @@ THUMBNAIL_WIDTH = 256
 log = logging.getLogger(__name__)
 
 
-class LowRank(nn.Module):
+class TrainableLowRank(nn.Module):
     """Adds a trainable low-rank product to a linear layer's weight."""
 
     def __init__(self, weight: Tensor) -> None:
@@ -84,18 +84,18 @@ def load_parts(model: Path, bfloat16: bool = True) -> Parts:
     )
 
 
-def add_low_rank(transformer: nn.Module) -> dict[str, LowRank]:
+def add_low_rank(transformer: nn.Module) -> dict[str, TrainableLowRank]:
     """Add a new low-rank product to every linear layer of the main blocks; return them by layer name."""
-    added: dict[str, LowRank] = {}
+    added: dict[str, TrainableLowRank] = {}
     for name, module in transformer.named_modules():
         if name.startswith("layers.") and isinstance(module, nn.Linear) and "adaLN" not in name:
-            added[name] = LowRank(module.weight)
+            added[name] = TrainableLowRank(module.weight)
     for name, low_rank in added.items():
         parametrize.register_parametrization(transformer.get_submodule(name), "weight", low_rank)
     return added
 
 
-def remove_low_rank(transformer: nn.Module, added: dict[str, LowRank]) -> None:
+def remove_low_rank(transformer: nn.Module, added: dict[str, TrainableLowRank]) -> None:
     for name in added:
         parametrize.remove_parametrizations(transformer.get_submodule(name), "weight", leave_parametrized=False)
 
@@ -110,9 +110,9 @@ def wording(scene: Scene, style: Style, rng: random.Random) -> str:
 class StyleTrainer:
     """Trains low-rank additions on one style's scenes."""
 
-    def __init__(self, parts: Parts, style: Style, scenes: dict[int, int] = SCENES, seed: int = 0) -> None:
-        torch.manual_seed(seed)
-        self.rng = random.Random(seed)
+    def __init__(self, parts: Parts, style: Style, scenes: dict[int, int] = SCENES) -> None:
+        torch.manual_seed(0)
+        self.rng = random.Random(0)
         self.parts, self.style = parts, style
         self.scenes = training_scenes(max(scenes.values()))
         self.latents = {
@@ -164,7 +164,7 @@ class StyleTrainer:
         remove_low_rank(cast("nn.Module", self.parts.transformer), self.added)
 
 
-def tensors_of(added: dict[str, LowRank]) -> dict[str, Tensor]:
+def tensors_of(added: dict[str, TrainableLowRank]) -> dict[str, Tensor]:
     """Return the additions under diffusers' names, in bfloat16."""
     tensors: dict[str, Tensor] = {}
     for name, low_rank in added.items():

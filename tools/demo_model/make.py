@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class MakeStep:
     """A stage: a module of this package and its arguments."""
 
     module: str
@@ -54,7 +54,7 @@ class Effort:
         return str(max(least, round(count * self.share)))
 
 
-def plan(out: Path, effort: Effort) -> list[Stage]:
+def plan(out: Path, effort: Effort) -> list[MakeStep]:
     """Return the stages in order."""
     vae, latents, tokenizer = f"{out}/vae", f"{out}/latents", f"{out}/tokenizer"
     run, model, probe, evaluation = f"{out}/run", f"{out}/model", f"{out}/probe.pt", f"{out}/evaluation"
@@ -63,15 +63,15 @@ def plan(out: Path, effort: Effort) -> list[Stage]:
         training += ["--recipe", '{"compiled": false}']  # compiling would take longer than these few steps
     prompts = ("--count", effort.of(PROMPTS, 4))
     return [
-        Stage("tokenizer", ("--out", tokenizer)),
-        Stage("vae", ("--out", vae, "--steps", effort.of(effort.vae_steps))),
-        Stage("latents", ("--vae", vae, "--out", latents, "--share", str(effort.share))),
-        Stage("train", ("--latents", latents, "--tokenizer", tokenizer, "--out", run, *training)),
-        Stage(
+        MakeStep("tokenizer", ("--out", tokenizer)),
+        MakeStep("vae", ("--out", vae, "--steps", effort.of(effort.vae_steps))),
+        MakeStep("latents", ("--vae", vae, "--out", latents, "--share", str(effort.share))),
+        MakeStep("train", ("--latents", latents, "--tokenizer", tokenizer, "--out", run, *training)),
+        MakeStep(
             "export", ("--vae", vae, "--checkpoint", f"{run}/checkpoint.pt", "--tokenizer", tokenizer, "--out", model)
         ),
-        Stage("lora", ("--model", model, "--out", f"{out}/loras", "--steps", effort.of(STEPS))),
-        Stage(
+        MakeStep("lora", ("--model", model, "--out", f"{out}/loras", "--steps", effort.of(STEPS))),
+        MakeStep(
             "evaluate",
             (
                 *("--model", model, "--probe", probe, "--out", evaluation),
@@ -79,7 +79,7 @@ def plan(out: Path, effort: Effort) -> list[Stage]:
                 *("--processes", str(effort.processes)),
             ),
         ),
-        Stage(
+        MakeStep(
             "curve",
             (
                 *("--run", run, "--vae", vae, "--tokenizer", tokenizer),
@@ -89,7 +89,7 @@ def plan(out: Path, effort: Effort) -> list[Stage]:
     ]
 
 
-def run_stage(stage: Stage, out: Path) -> int:
+def run_stage(stage: MakeStep, out: Path) -> int:
     """Run a stage unless its mark file says that it is done; return the exit status, 0 for success."""
     mark = out / "done" / stage.module
     wanted = " ".join(stage.arguments)

@@ -130,10 +130,10 @@ def _whole_turns(
     return _turns(*_places(tokens, rows, columns), device)
 
 
-def _rotation(places: Tensor, theta: float = 256.0, axes: Sequence[int] = (16, 24, 24)) -> Rotation:
+def _rotation(places: Tensor) -> Rotation:
     angles: list[Tensor] = []
-    for axis, dim in enumerate(axes):
-        frequencies = 1.0 / theta ** (torch.arange(0, dim, 2, dtype=torch.float64) / dim)
+    for axis, dim in enumerate((16, 24, 24)):
+        frequencies = 1.0 / 256.0 ** (torch.arange(0, dim, 2, dtype=torch.float64) / dim)
         angles.append(places[:, axis : axis + 1].double() * frequencies)
     angle = torch.cat(angles, 1).float()
     return angle.cos()[None, :, None, :], angle.sin()[None, :, None, :]

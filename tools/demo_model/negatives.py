@@ -17,10 +17,11 @@ from typing import Any
 import torch
 from PIL import Image
 
-from tools.demo_model.evaluate import PROMPTS, THUMBNAIL
+from tools.demo_model.evaluate import PROMPTS, contact_sheet
+from tools.demo_model.guidance import CfgOneRuns
 from tools.demo_model.probes import Probe, load_or_fit
 from tools.demo_model.prompts import read_prompts
-from zimage_app import GenerationRequest, Generator, Stage, load_generator
+from zimage_app import Generator, Stage, load_generator
 from zimage_app.domain.settings.guidance import Nag, NegPip
 
 SHORT: dict[str, dict[str, str]] = {
@@ -70,18 +71,12 @@ def shows(name: str, found: Mapping[str, str]) -> bool:
     return found[name] == "sun" if name == "celestial" else found[name] not in ("no", "none")
 
 
-class Measurement:
+class Measurement(CfgOneRuns):
     """A model at CFG 1 in all stages, and a probe that classifies its pictures."""
 
     def __init__(self, generator: Generator, stages: tuple[Stage, ...], probe: Probe) -> None:
-        self.generator, self.probe = generator, probe
-        self.stages = tuple(stage.model_copy(update={"cfg": 1.0}) for stage in stages)
-
-    def picture(self, prompt: str, seed: int, negative: str = "", **settings: Any) -> Image.Image:
-        """Generate a picture with ``settings`` in all stages."""
-        stages = tuple(stage.model_copy(update=settings) for stage in self.stages)
-        request = GenerationRequest(prompt=prompt, seed=seed, negative=negative, stages=stages)
-        return self.generator.generate(request).image
+        super().__init__(generator, stages)
+        self.probe = probe
 
     def unasked(self, count: int) -> list[Unwanted]:
         """Find things that short prompts' pictures show without request, equally many of each kind."""
@@ -132,14 +127,9 @@ def _percent(right: list[bool]) -> float:
 
 def sheet(cases: list[Unwanted], ways: Mapping[str, list[Image.Image]]) -> Image.Image:
     """Draw some pictures without guidance and with each kind of it, one row per kind."""
-    rows = [[case.image for case in cases], *ways.values()]
-    width, height = THUMBNAIL
-    canvas = Image.new("RGB", (SHEET_PAIRS * width, len(rows) * height), "white")
     step = max(1, len(cases) // SHEET_PAIRS)
-    for down, images in enumerate(rows):
-        for across, image in enumerate(images[::step][:SHEET_PAIRS]):
-            canvas.paste(image.resize(THUMBNAIL, Image.Resampling.LANCZOS), (across * width, down * height))
-    return canvas
+    rows = [images[::step][:SHEET_PAIRS] for images in ([case.image for case in cases], *ways.values())]
+    return contact_sheet([image for row in rows for image in row], len(rows[0]))
 
 
 def table(measurement: Measurement, count: int) -> tuple[str, Image.Image]:

@@ -8,7 +8,7 @@ pictures of one shape, the one it was trained on; other shapes are squeezed into
 import itertools
 import logging
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,8 +85,9 @@ def pixels(image: Image.Image) -> Tensor:
 class Probe(nn.Module):
     """Four convolutions, one hidden layer, and a linear head per attribute."""
 
-    def __init__(self, channels: Sequence[int] = (24, 48, 80, 96), hidden: int = 160) -> None:
+    def __init__(self) -> None:
         super().__init__()
+        channels, hidden = (24, 48, 80, 96), 160
         convolutions: list[nn.Module] = []
         for before, after in itertools.pairwise((3, *channels)):
             convolutions += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GroupNorm(8, after), nn.SiLU()]
@@ -158,11 +159,11 @@ def batches(drawn: Drawn, generator: torch.Generator) -> Iterator[tuple[Tensor, 
         yield disturb(clean, generator), {name: labels[chosen] for name, labels in drawn.labels.items()}
 
 
-def fit_probe(ratio: str, count: int = FIT_SCENES, seed: int = FIT_SEED, epochs: int = EPOCHS) -> Probe:
+def fit_probe(ratio: str, count: int = FIT_SCENES, epochs: int = EPOCHS) -> Probe:
     """Train a probe on drawn scenes of this shape; takes about four minutes on one core."""
-    torch.manual_seed(seed)
-    generator = torch.Generator().manual_seed(seed)
-    drawn, probe = draw(count, seed, ratio), Probe()
+    torch.manual_seed(FIT_SEED)
+    generator = torch.Generator().manual_seed(FIT_SEED)
+    drawn, probe = draw(count, FIT_SEED, ratio), Probe()
     steps = epochs * -(-count // BATCH)
     optimiser = torch.optim.AdamW(probe.parameters(), lr=2e-3, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, total_steps=steps)

@@ -35,7 +35,7 @@ FREE_MORE: dict[Lang, str] = {"en": " Please add {}.", "zh": "再加上{}。"}
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class PromptCase:
     """A prompt and the attributes that its picture must show; None means not requested."""
 
     prompt: str
@@ -95,7 +95,7 @@ def _free(scene: Scene, lang: Lang, rng: random.Random) -> str:
     )
 
 
-def _wanted(scene: Scene, lang: Lang, rng: random.Random, number: int) -> Wanted | None:
+def _wanted(scene: Scene, lang: Lang, rng: random.Random, number: int) -> PromptCase | None:
     """Return a prompt for the scene, or None if the wording omits too much."""
     words = WORDS[lang]
     if scene.kind is None:
@@ -103,8 +103,8 @@ def _wanted(scene: Scene, lang: Lang, rng: random.Random, number: int) -> Wanted
     text = _free(scene, lang, rng) if number % 3 == 2 else caption(scene, rng, lang)
     if not _says_enough(scene, text, words):
         return None
-    said = scene.celestial is not None and _says(text, _celestial_phrases(scene, lang))
-    return Wanted(
+    names_celestial = scene.celestial is not None and _says(text, _celestial_phrases(scene, lang))
+    return PromptCase(
         prompt=text,
         lang=lang,
         seed=1000 + number,
@@ -113,17 +113,17 @@ def _wanted(scene: Scene, lang: Lang, rng: random.Random, number: int) -> Wanted
         kind=scene.kind,
         colour=scene.colour,
         side=scene.side,
-        celestial=scene.celestial if said else None,
+        celestial=scene.celestial if names_celestial else None,
         clouds=scene.clouds and _says(text, words.clouds),
         birds=scene.birds and _says(text, words.birds),
     )
 
 
-def evaluation_prompts(count: int = COUNT, seed: int = SEED) -> list[Wanted]:
+def evaluation_prompts() -> list[PromptCase]:
     """Return the prompts, alternating Chinese and English; always the same ones."""
-    rng = random.Random(seed)
-    prompts: list[Wanted] = []
-    while len(prompts) < count:
+    rng = random.Random(SEED)
+    prompts: list[PromptCase] = []
+    while len(prompts) < COUNT:
         lang: Lang = "zh" if len(prompts) % 2 == 0 else "en"
         wanted = _wanted(sample_scene(rng, held_out=True), lang, rng, len(prompts))
         if wanted is not None:
@@ -131,8 +131,8 @@ def evaluation_prompts(count: int = COUNT, seed: int = SEED) -> list[Wanted]:
     return prompts
 
 
-def read_prompts(path: Path) -> list[Wanted]:
-    return [Wanted(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
+def read_prompts(path: Path) -> list[PromptCase]:
+    return [PromptCase(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
 
 
 def main() -> None:

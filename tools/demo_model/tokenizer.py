@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerFast
 
 from tools.demo_model.captions import caption
 from tools.demo_model.scene import sample_scene
+from zimage_app.models.find.tokenizers import QWEN_PATTERN
 
 CHAT_TEMPLATE = (
     "{%- for message in messages %}"
@@ -25,9 +26,8 @@ CHAT_TEMPLATE = (
     "{%- endif %}"
 )
 CJK = Regex(r"[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef]")
-WORDS = Regex(
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
+CAPTIONS = 20000
+"""Number of captions to train on."""
 
 
 def captions(count: int) -> Iterator[str]:
@@ -40,14 +40,14 @@ def captions(count: int) -> Iterator[str]:
         yield "assistant\n"
 
 
-def train_tokenizer(count: int = 20000) -> PreTrainedTokenizerFast:
+def train_tokenizer() -> PreTrainedTokenizerFast:
     """Train a tokenizer of up to 1100 tokens, including all 256 bytes."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(CJK, "isolated"),
-            pre_tokenizers.Split(WORDS, "isolated"),
+            pre_tokenizers.Split(Regex(QWEN_PATTERN), "isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
@@ -59,7 +59,7 @@ def train_tokenizer(count: int = 20000) -> PreTrainedTokenizerFast:
         min_frequency=5,
         show_progress=False,
     )
-    tokenizer.train_from_iterator(captions(count), trainer)
+    tokenizer.train_from_iterator(captions(CAPTIONS), trainer)
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         eos_token="<|im_end|>",

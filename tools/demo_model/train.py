@@ -197,7 +197,7 @@ class Corpus:
         return Batch(indices, *pad_captions(captions, length), ratio)
 
 
-def spread(values: Tensor) -> Tensor:
+def broadcastable(values: Tensor) -> Tensor:
     """Reshape (batch,) to (batch, 1, 1, 1)."""
     return values.view(-1, 1, 1, 1)
 
@@ -252,7 +252,7 @@ def handover_starts(size: int, width: int, sparse: bool = False) -> Tensor:
 
 def plain(clean: Tensor, noise: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return (noisy latent, sigma, target) as in flow matching."""
-    s = spread(sigma)
+    s = broadcastable(sigma)
     return (1 - s) * clean + s * noise, sigma, clean - noise
 
 
@@ -265,9 +265,9 @@ def handover(clean: Tensor, low: Tensor, noise: Tensor, start: Tensor) -> tuple[
     size = len(clean)
     share = torch.where(torch.rand(size) < 0.35, torch.ones(size), torch.rand(size))
     sigma = (start * share).clamp_min(0.02)
-    begin = (1 - spread(start)) * low + spread(start) * noise
-    on_the_way = spread(sigma / start)
-    return on_the_way * begin + (1 - on_the_way) * clean, sigma, (clean - begin) / spread(start)
+    begin = (1 - broadcastable(start)) * low + broadcastable(start) * noise
+    on_the_way = broadcastable(sigma / start)
+    return on_the_way * begin + (1 - on_the_way) * clean, sigma, (clean - begin) / broadcastable(start)
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,12 +365,12 @@ class Trainer:
         kind = self.rng.random()
         if kind < 0.5 and not sparse:
             sigma = uniform(len(low), 0.15, 0.75)
-            x = (1 - spread(sigma)) * low + spread(sigma) * torch.randn_like(low)
-            return x + spread(sigma) * self._predict(x, sigma, batch)
+            x = (1 - broadcastable(sigma)) * low + broadcastable(sigma) * torch.randn_like(low)
+            return x + broadcastable(sigma) * self._predict(x, sigma, batch)
         if sparse or kind < 0.75:
             blurred = F.avg_pool2d(F.pad(low, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
-            mixed = torch.lerp(low, blurred, spread(torch.rand(len(low))))
-            return mixed + spread(uniform(len(low), 0, 0.15)) * torch.randn_like(low)
+            mixed = torch.lerp(low, blurred, broadcastable(torch.rand(len(low))))
+            return mixed + broadcastable(uniform(len(low), 0, 0.15)) * torch.randn_like(low)
         return low
 
     def _example(self, width: int, batch: Batch, sparse: bool) -> tuple[Tensor, Tensor, Tensor, str]:
@@ -536,9 +536,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for the checkpoint; an old one is resumed")
     parser.add_argument("--steps", type=int, default=16000, help="last step of the run (about 0.7 s each)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--start-from", type=Path, help="another run's checkpoint, or a model's folder, to begin with")
-    parser.add_argument("--recipe", default="{}", help="JSON object of other fields of Recipe that differ")
-    parser.add_argument("--processes", type=int, default=1, help="processes that train side by side, one thread each")
+    parser.add_argument(
+        "--start-from", type=Path, help="checkpoint of another run, or model folder, with the initial weights"
+    )
+    parser.add_argument("--recipe", default="{}", help="JSON object with other fields of Recipe")
+    parser.add_argument("--processes", type=int, default=1, help="number of parallel processes, one thread each")
     args = parser.parse_args()
     if args.processes == 1:
         train(0, args, 0)

@@ -307,10 +307,10 @@ class DecoderTrainer:
         self.save()
 
 
-def draw_pool(counts: dict[int, int] = POOL) -> list[Tensor]:
+def draw_pool() -> list[Tensor]:
     """Draw scenes for the VAE, different from the transformer's; one (count, 3, height, width) per size."""
     rng = random.Random(SCENE_SEED)
-    return [to_tensor([render(sample_scene(rng), 50000 + i, size) for i in range(counts[size[0]])]) for size in SIZES]
+    return [to_tensor([render(sample_scene(rng), 50000 + i, size) for i in range(POOL[size[0]])]) for size in SIZES]
 
 
 def main() -> None:

@@ -40,7 +40,7 @@ _HEAD = "# The words of the captions that this model was trained on; made by too
 
 
 def chinese_phrases() -> Iterator[str]:
-    """All phrases that Chinese captions are put together from, whole and without what joins their words."""
+    """Yield all phrases from which Chinese captions are composed."""
     tables = (ZH.time, ZH.ground, ZH.kind, ZH.colour, ZH.mountains, ZH.tree, ZH.side, ZH.absent)
     for table in (*tables, SUNS["zh"], MOONS["zh"], CLASSIFIERS, CHINESE_COUNTS):
         for phrases in table.values():

@@ -43,7 +43,7 @@ from zimage_app.domain.errors import (
 )
 from zimage_app.domain.negatives import with_nag
 from zimage_app.domain.plan import GenerationPlan, draw_seed
-from zimage_app.domain.plan_summary import meaning, seconds_words
+from zimage_app.domain.plan_summary import plan_numbers, seconds_words
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.text import Text
 from zimage_app.models.disk.file_lock import take
@@ -232,7 +232,7 @@ def show_items(items: list[BatchItem]) -> None:
 def _say_seconds(items: list[BatchItem], source: ModelSource, config: StudioConfig) -> None:
     """Print the estimated time of all pictures."""
     timed = RunTimes(config.outputs).of(source.card.name)
-    seconds = [meaning(item.plan, timed).seconds for item in items]
+    seconds = [plan_numbers(item.plan, timed).seconds for item in items]
     known = [each for each in seconds if each is not None]
     whole = seconds_words(sum(known) if len(known) == len(items) else None)
     notify(Text(f"All of it: {whole.en}.", f"合计：{whole.zh}。"))

@@ -87,7 +87,7 @@ def check_app_can_make(app: RunningApp, options: argparse.Namespace, source: Mod
 def _same_files(source: ModelSource, config: StudioConfig) -> bool:
     """Whether a model's name leads to its own files."""
     try:
-        named = look_up(source.card.name, config.shelves)
+        named = look_up(source.card.name, config.model_folders)
     except ModelError:
         return False
     return _files(named) == _files(source)

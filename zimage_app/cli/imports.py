@@ -59,7 +59,7 @@ def with_local_names(imported: Imported, config: StudioConfig, loras: LoraLibrar
     """The settings with models and LoRAs renamed to those on this machine; this app's own settings stay unchanged."""
     if imported.exact:
         return imported
-    here = {source.card.name: source.card.family for source in list_models(config.shelves) if source.present}
+    here = {source.card.name: source.card.family for source in list_models(config.model_folders) if source.present}
     return fitted(imported, loras, here)
 
 

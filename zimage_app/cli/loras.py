@@ -77,7 +77,7 @@ def check_loras(options: argparse.Namespace) -> int:
     config = config_of(options)
     library = LoraLibrary(*config.lora_folders)
     with bad_input(StudioError):
-        source = find_model(options.model or default_model(config), config.shelves)
+        source = find_model(options.model or default_model(config), config.model_folders)
         entries = (
             [library.find(full_lora_name(name, library)) for name in options.names]
             if options.names

@@ -14,7 +14,7 @@ from zimage_app.cli.lora_flags import lora_warnings
 from zimage_app.cli.request_flags import add_request_flags, resolve_command
 from zimage_app.cli.terminal import bad_input, language, notify
 from zimage_app.domain.errors import LoraError, ModelError
-from zimage_app.domain.plan_summary import PlanMeaning, StageMeaning, meaning, seconds_words
+from zimage_app.domain.plan_summary import PlanNumbers, StageNumbers, plan_numbers, seconds_words
 from zimage_app.domain.text import Text
 from zimage_app.models.find.sizes import suggested
 from zimage_app.service.generation.run_times import RunTimes
@@ -78,7 +78,7 @@ def show_plan(options: argparse.Namespace) -> int:
         asked = resolve_command(options)
     for text in (*asked.plan.warnings, *lora_warnings(asked.plan.request, asked.loras)):
         notify(text)
-    means = meaning(asked.plan, RunTimes(asked.config.outputs).of(asked.source.card.name))
+    means = plan_numbers(asked.plan, RunTimes(asked.config.outputs).of(asked.source.card.name))
     if options.json:
         data = {"model": asked.source.card.name, "seconds": means.seconds, **asdict(means)}
         sys.stdout.write(json.dumps(data, ensure_ascii=False) + "\n")
@@ -87,13 +87,13 @@ def show_plan(options: argparse.Namespace) -> int:
     return 0
 
 
-def _text(means: PlanMeaning) -> str:
+def _text(means: PlanNumbers) -> str:
     total = Text(f"All stages: {seconds_words(means.seconds).en}", f"全部阶段：{seconds_words(means.seconds).zh}")
     blocks = [_block(stage) for stage in means.stages]
     return "\n\n".join([*blocks, total.to(language())]) + "\n"
 
 
-def _block(stage: StageMeaning) -> str:
+def _block(stage: StageNumbers) -> str:
     shown = language()
     title = Text(f"Stage {stage.number + 1}", f"第 {stage.number + 1} 阶段").to(shown)
     colon = Text(": ", "：").to(shown)

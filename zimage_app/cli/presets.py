@@ -157,7 +157,7 @@ def _card(model: str) -> ModelCard:
     from zimage_app.models.find.catalogue import look_up
 
     try:
-        return look_up(model, config_of().shelves).card
+        return look_up(model, config_of().model_folders).card
     except ModelError:
         return plain_card(model)
 

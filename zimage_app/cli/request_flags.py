@@ -32,7 +32,7 @@ from zimage_app.domain.text import Text
 from zimage_app.models.find.catalogue import find_model
 from zimage_app.models.find.model_source import ModelSource
 from zimage_app.service.generation.start_pictures import PictureInputs, StoredPicture, inputs_of
-from zimage_app.service.imports import Imported, StartAsked
+from zimage_app.service.imports import Imported, NamedStartPicture
 from zimage_app.service.library.default_model import default_model
 from zimage_app.service.library.loras import LoraLibrary
 from zimage_app.service.library.wildcards import WildcardLibrary
@@ -219,9 +219,9 @@ def planner(
 
 def choose_model(config: StudioConfig, named: str | None, preset: Preset | None) -> ModelSource:
     """The named model, else the preset's, else the default; raises ModelError where it is not on this machine."""
-    source = find_model(named or default_model(config), config.shelves)
+    source = find_model(named or default_model(config), config.model_folders)
     wanted = None if named else preset_model(preset, source.card)
-    return find_model(wanted, config.shelves) if wanted else source
+    return find_model(wanted, config.model_folders) if wanted else source
 
 
 _VARIATION = 0.2
@@ -231,7 +231,7 @@ _START_FLAGS = {"at": "stage"} | {name: name for name in ("fit", "mask", "extend
 
 
 def _started(
-    request: GenerationRequest, options: argparse.Namespace, inputs: PictureInputs, asked: StartAsked | None
+    request: GenerationRequest, options: argparse.Namespace, inputs: PictureInputs, asked: NamedStartPicture | None
 ) -> GenerationRequest:
     """The request with the start picture of ``--picture``; checks that the start picture's file exists.
 
@@ -245,7 +245,7 @@ def _started(
         if "extend" in start:
             start["extend"] = [_whole_number(part) for part in options.extend.split(",")]
         picture = keep_input("--picture", options.start, inputs).sha256
-        start = {**(asked or StartAsked()).begun(picture), **start}
+        start = {**(asked or NamedStartPicture()).start_settings(picture), **start}
         request = parse_request(request.model_dump(mode="json") | {"start": start})
     elif given:
         flags = ", ".join("--no-paste" if flag == "paste" else f"--{flag}" for flag in given)

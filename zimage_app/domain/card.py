@@ -24,7 +24,7 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class RecommendedRanges:
     """The ranges that a model's makers recommend. Settings outside them run anyway, with a warning."""
 
     steps: Span
@@ -48,7 +48,7 @@ class ModelCard:
     """Example prompts that suit the model."""
     single: Stage | None = None
     """The single stage that the model's makers recommend; None: derived from ``stages``."""
-    limits: Limits | None = None
+    limits: RecommendedRanges | None = None
     """None where no recommended ranges are known."""
     family: str = ""
     """Name of the published model that this model is, or is a copy of; empty where unknown."""
@@ -68,7 +68,7 @@ Z_IMAGE_TURBO = ModelCard(
     title=Text("Z-Image-Turbo", "Z-Image-Turbo"),
     description=Text("6 B parameters, 8 to 9 steps, CFG 1 to 2.", "60 亿参数，8 到 9 步，CFG 1 到 2。"),
     single=Stage(steps=8, cfg=1.0, sampler="res_multistep", scheduler="simple", shift=3.0),
-    limits=Limits(steps=Span(4, 20), cfg=Span(1.0, 2.0)),
+    limits=RecommendedRanges(steps=Span(4, 20), cfg=Span(1.0, 2.0)),
     family="z-image-turbo",
 )
 """``single`` follows ComfyUI's template; ``stages`` are the reference workflow's."""
@@ -84,7 +84,7 @@ Z_IMAGE = ModelCard(
     ),
     stages=(_BASE_STAGE,),
     single=_BASE_STAGE,
-    limits=Limits(steps=Span(25, 50), cfg=Span(3.0, 5.0)),
+    limits=RecommendedRanges(steps=Span(25, 50), cfg=Span(3.0, 5.0)),
     family="z-image",
 )
 """Settings of ComfyUI's template: 25 to 50 steps, CFG 3 to 5."""

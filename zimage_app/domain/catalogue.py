@@ -63,8 +63,8 @@ SAMPLER_TRAITS: dict[str, SamplerTraits] = {
     "uni_pc": SamplerTraits(discards_penultimate=True),
     "uni_pc_bh2": SamplerTraits(discards_penultimate=True),
 }
-"""In ComfyUI's order. Left out, and so refused by name: the ``_cfg_pp`` samplers, whose step needs the unguided
-prediction; ``dpm_fast`` and ``dpm_adaptive``, which stop before sigma 0; the two ``sa_solver``."""
+"""In ComfyUI's order. Not supported: the ``_cfg_pp`` samplers, whose step needs the unguided prediction; ``dpm_fast``
+and ``dpm_adaptive``, which stop before sigma 0; the two ``sa_solver``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,9 +68,14 @@ class RequestError(StudioError):
         return RequestError(field, self.reason)
 
 
-def wrong_part(shown: str, reason: Text) -> RequestError:
+def wrong_field(field: str, en: str, zh: str) -> RequestError:
+    """The error of a request's field; ``field`` is its path, as in ``stages.1.denoise``."""
+    return RequestError(field, Text(en, zh))
+
+
+def wrong_part(shown: str, en: str, zh: str) -> RequestError:
     """The error of a part of the prompt, which is shown before the reason."""
-    return RequestError("prompt", Text(f"{shown} {reason.en}", f"{shown} {reason.zh}"))
+    return wrong_field("prompt", f"{shown} {en}", f"{shown} {zh}")
 
 
 class ForbiddenError(StudioError):

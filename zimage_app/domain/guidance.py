@@ -1,4 +1,4 @@
-"""When guidance acts and what it costs, judged by a stage's settings alone. Pure; no torch.
+"""Computes from a stage's settings when guidance acts and what it costs. Pure; no torch.
 
 ``engine/guidance`` implements the guidance itself.
 """
@@ -20,7 +20,7 @@ def is_guided_by_one(cfg: float) -> bool:
 
 
 def conditions_for(cfg: float) -> int:
-    """The most prompts that a step evaluates: 1 where CFG is 1, else 2 (positive and negative)."""
+    """Maximum number of prompts that a step evaluates: 1 where CFG is 1, else 2 (positive and negative)."""
     return 1 if is_guided_by_one(cfg) else 2
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from zimage_app.domain.errors import RequestError
-from zimage_app.domain.text import Text
+from zimage_app.domain.errors import RequestError, wrong_field
 
 _STAGES = re.compile(r"@([\d,]*)$")
 _MAX_DIGITS = 9
@@ -47,10 +46,8 @@ def _stage(text: str, whole: str) -> int:
 
 def _wrong(text: str) -> RequestError:
     shown = text if len(text) <= 60 else f"{text[:59]}…"
-    return RequestError(
+    return wrong_field(
         "lora",
-        Text(
-            f"{shown!r}: write NAME, NAME=STRENGTH or NAME=STRENGTH@STAGES, as in ink=0.8@1,2",
-            f"{shown!r}：请写成 名称、名称=强度 或 名称=强度@阶段，例如 ink=0.8@1,2",
-        ),
+        f"{shown!r}: write NAME, NAME=STRENGTH or NAME=STRENGTH@STAGES, as in ink=0.8@1,2",
+        f"{shown!r}：请写成 名称、名称=强度 或 名称=强度@阶段，例如 ink=0.8@1,2",
     )

@@ -16,8 +16,8 @@ def counted(request: GenerationRequest, count: object, rounds: int = 0) -> list[
     """Return ``count`` requests with seeds that count up; for several, a random base seed is drawn first.
 
     The base seed counts up by one, and so does each stage's fixed seed: otherwise a workflow with fixed stage seeds
-    would give the same picture again. Choices and wildcards are drawn anew for each seed. ``rounds`` is how often the
-    same was asked for before; seeds go on where those ended.
+    would give the same picture again. Choices and wildcards are drawn again for each seed. ``rounds`` is the number of
+    earlier calls with the same request; the seeds continue after theirs.
 
     Raises:
         RequestError: ``count`` is not a whole number from 1 to MAX_COUNT.

@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-# "*+" and "++" never give characters back, and what begins with spaces begins at the first of a run: else texts of
-# many digits or spaces take quadratic time.
+# Possessive quantifiers ("*+", "++") and the lookbehinds for spaces prevent quadratic time on texts of many digits or
+# spaces.
 _NUMBER = r"(?:\d{1,9}+(?:\.\d++)?|\.\d++)"
 _NEGATIVE = re.compile(rf"(?<!\\)[(（]([^()（）]*[^()（）\d\s])[:：]\s*+-({_NUMBER})\s*+[)）]")
 """``(text:-1)``, but not a score such as ``(2:-1)``."""
@@ -21,7 +21,7 @@ _SEPARATORS = ",，、;；"
 _BRACKETS = 1.1
 """Weight of a pair of brackets without a number."""
 _MAX_DEPTH = 32
-"""Brackets inside so many others are text: each level's weight is multiplied into all that it holds."""
+"""Maximum nesting of brackets; deeper ones are plain text. Each level multiplies the weights inside it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Phrase:
 
     text: str
     weight: float
-    """Below 0."""
+    """Negative number."""
 
 
 def subtracted(prompt: str, negative: str = "", weight: float = 1.0) -> tuple[str, tuple[Phrase, ...]]:

@@ -20,16 +20,16 @@ def values_in(text: str) -> int:
     return 1 + text.count(",") + text.count("[") + text.count("{")
 
 
-def read_json(text: str, most: int = MAX_VALUES) -> Any:
-    """Parse JSON of at most ``most`` values.
+def read_json(text: str, max_values: int = MAX_VALUES) -> Any:
+    """Parse JSON of at most ``max_values`` values.
 
     Raises:
-        TooMuchJson: it has more than ``most`` values.
+        TooMuchJson: it has more than ``max_values`` values.
         ValueError: the text is not JSON.
         RecursionError: it is nested too deeply.
     """
-    if values_in(text) > most:
-        raise TooMuchJson(f"more than {most} values")
+    if values_in(text) > max_values:
+        raise TooMuchJson(f"more than {max_values} values")
     return json.loads(text)
 
 

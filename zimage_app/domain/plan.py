@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.catalogue import HANDOVER_TRAITS, SAMPLER_TRAITS
-from zimage_app.domain.errors import RequestError
+from zimage_app.domain.errors import wrong_field
 from zimage_app.domain.guidance import (
     conditions_at,
     nag_share,
@@ -40,7 +40,7 @@ class StagePlan:
     """One stage as it will run."""
 
     number: int
-    """Which stage of the request this is, counted from 0; stages that are switched off are left out of a plan."""
+    """Index of the stage in the request, from 0; a plan leaves out stages that are off."""
     settings: Stage
     """As requested, except that a random seed is replaced by the drawn number."""
     sigmas: tuple[float, ...]
@@ -55,7 +55,7 @@ class StagePlan:
     phrases: tuple[Phrase, ...] = ()
     """Phrases that NegPiP subtracts from ``text``."""
     variation: tuple[int, float] | None = None
-    """Seed of the noise towards which the initial noise is turned, and how far (0…1)."""
+    """Seed of the second noise that the initial noise is interpolated to, and the fraction (0…1)."""
 
     @property
     def steps(self) -> int:
@@ -97,7 +97,7 @@ class StagePlan:
 
     @property
     def evaluations(self) -> int:
-        """The most model evaluations, each of one condition; EasyCache may skip some.
+        """Maximum number of model evaluations, each of one condition; EasyCache may skip some.
 
         Where CFG acts at some noise levels only, all evaluations of a step are counted as at the step's first sigma.
         """
@@ -206,20 +206,16 @@ def _first_stage(start: StartPicture | None, stages: Sequence[Stage]) -> int:
     if start is None:
         return 0
     if start.stage > len(stages):
-        raise RequestError(
+        raise wrong_field(
             "start.stage",
-            Text(
-                f"{start.stage}: there is no such stage; the stages are 1 to {len(stages)}",
-                f"{start.stage}：没有这个阶段；可用 1 到 {len(stages)}",
-            ),
+            f"{start.stage}: there is no such stage; the stages are 1 to {len(stages)}",
+            f"{start.stage}：没有这个阶段；可用 1 到 {len(stages)}",
         )
     if not any(stage.enabled for stage in stages[start.stage - 1 :]):
-        raise RequestError(
+        raise wrong_field(
             "start.stage",
-            Text(
-                f"stage {start.stage} and all that follow are switched off; switch one on or choose an earlier stage",
-                f"第 {start.stage} 阶段及其后的阶段都已关闭；请启用其中之一或选择更早的阶段",
-            ),
+            f"stage {start.stage} and all that follow are switched off; switch one on or choose an earlier stage",
+            f"第 {start.stage} 阶段及其后的阶段都已关闭；请启用其中之一或选择更早的阶段",
         )
     return start.stage - 1
 
@@ -257,14 +253,14 @@ def stage_plans(stages: Sequence[tuple[int, Stage, int]], shift: float) -> list[
         sigmas = _sigmas(number, stage, 1.0 if taken else stage.denoise)
         if taken:
             sigmas = (taken.sigma, *(level for level in sigmas if level < taken.sigma))
-        handed = _handed_on(sigmas, taken.seed if taken else seed, stages[place : place + 2])
-        if handed:
-            sigmas = (*(level for level in sigmas if level > handed.sigma), handed.sigma)
+        handed_over = _handed_on(sigmas, taken.seed if taken else seed, stages[place : place + 2])
+        if handed_over:
+            sigmas = (*(level for level in sigmas if level > handed_over.sigma), handed_over.sigma)
         if taken:
             ratio = growth(plans[-1].latent_size, _latent_size(stage))
             sigmas = (as_float32(raised(taken.sigma, ratio)), *sigmas[1:])
         plans.append(StagePlan(number, stage, sigmas, seed, _window(stage.easycache, shift), taken))
-        shift, taken = stage.shift, handed
+        shift, taken = stage.shift, handed_over
     return plans
 
 
@@ -290,21 +286,17 @@ def _handed_on(sigmas: Sequence[float], seed: int, stages: Sequence[tuple[int, S
     (first, before, _), (number, stage, _) = stages
     step = switch_step(sigmas, switch_sigma(_latent_size(before), stage.delta))
     if step == 0:
-        raise RequestError(
+        raise wrong_field(
             f"stages.{number}.delta",
-            Text(
-                f"{stage.delta:g} leaves stage {first + 1} no step of the trajectory; raise it, use more steps or"
-                f" switch stage {first + 1} off",
-                f"{stage.delta:g} 使第 {first + 1} 阶段分不到任何一步；请调高该值、增加步数或关闭第 {first + 1} 阶段",
-            ),
+            f"{stage.delta:g} leaves stage {first + 1} no step of the trajectory; raise it, use more steps or"
+            f" switch stage {first + 1} off",
+            f"{stage.delta:g} 使第 {first + 1} 阶段分不到任何一步；请调高该值、增加步数或关闭第 {first + 1} 阶段",
         )
     if growth(_latent_size(before), _latent_size(stage)) < 1.0:
-        raise RequestError(
+        raise wrong_field(
             f"stages.{number}.handover",
-            Text(
-                f"{stage.handover} (stage {number + 1}) needs a stage that is not smaller than the one before",
-                f"{stage.handover}（第 {number + 1} 阶段）要求本阶段不小于上一阶段",
-            ),
+            f"{stage.handover} (stage {number + 1}) needs a stage that is not smaller than the one before",
+            f"{stage.handover}（第 {number + 1} 阶段）要求本阶段不小于上一阶段",
         )
     return Takeover(sigmas[step], fill_seed(seed))
 
@@ -318,15 +310,13 @@ def _sigmas(number: int, stage: Stage, denoise: float) -> tuple[float, ...]:
     sigmas = _levels(stage, stage.steps, denoise)
     if len(sigmas) <= stage.steps:
         fewer = range(stage.steps - 1, 0, -1)
-        most = next((steps for steps in fewer if len(_levels(stage, steps, denoise)) > steps), 1)
-        raise RequestError(
+        max_steps = next((steps for steps in fewer if len(_levels(stage, steps, denoise)) > steps), 1)
+        raise wrong_field(
             f"stages.{number}.steps",
-            Text(
-                f"{stage.steps} (stage {number + 1}) is more than the {stage.scheduler} scheduler can tell apart at"
-                f" this denoise; use at most {most} or another scheduler",
-                f"{stage.steps}（第 {number + 1} 阶段）超过 {stage.scheduler} 调度器在此重绘幅度下能区分的步数；"
-                f"请不超过 {most} 步或换一个调度器",
-            ),
+            f"{stage.steps} (stage {number + 1}) is more than the {stage.scheduler} scheduler can tell apart at"
+            f" this denoise; use at most {max_steps} or another scheduler",
+            f"{stage.steps}（第 {number + 1} 阶段）超过 {stage.scheduler} 调度器在此重绘幅度下能区分的步数；"
+            f"请不超过 {max_steps} 步或换一个调度器",
         )
     return sigmas
 
@@ -372,11 +362,11 @@ def _warnings(request: GenerationRequest, plans: list[StagePlan]) -> tuple[Text,
                 "stages",
             )
         )
-    return (*warnings, *_odd_shapes(plans))
+    return (*warnings, *_different_shapes(plans))
 
 
-def _odd_shapes(plans: Sequence[StagePlan]) -> Iterator[Text]:
-    """Stages whose pictures the next ones stretch, because they have another shape than the last."""
+def _different_shapes(plans: Sequence[StagePlan]) -> Iterator[Text]:
+    """Yield a warning about stages whose aspect ratio differs from the last stage's: the picture is stretched."""
     last = plans[-1].settings
     odd = [plan for plan in plans if not same_shape(plan.settings, last)]
     if odd:
@@ -471,12 +461,10 @@ def _lora_warnings(request: GenerationRequest, plans: list[StagePlan]) -> list[T
     for place, use in enumerate(request.loras):
         numbers = use.stages or ()
         if numbers and numbers[-1] > count:
-            raise RequestError(
+            raise wrong_field(
                 f"loras.{place}.stages",
-                Text(
-                    f"{use.name}: there is no stage {numbers[-1]}; the stages are 1 to {count}",
-                    f"{use.name}：没有第 {numbers[-1]} 阶段；可用 1 到 {count}",
-                ),
+                f"{use.name}: there is no stage {numbers[-1]}; the stages are 1 to {count}",
+                f"{use.name}：没有第 {numbers[-1]} 阶段；可用 1 到 {count}",
             )
         if use.strength and not any(use.acts_in(plan.number) for plan in plans):
             places, verb = _stages(numbers), "does" if len(numbers) == 1 else "do"

@@ -49,11 +49,11 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
-class StageMeaning:
-    """One stage in numbers."""
+class StageNumbers:
+    """The numbers of one stage."""
 
     number: int
-    """Which stage of the request, from 0."""
+    """Index of the stage in the request, from 0."""
     sigma_from: float
     sigma_to: float
     """The noise level of the last step."""
@@ -112,10 +112,10 @@ class StageMeaning:
 
 
 @dataclass(frozen=True, slots=True)
-class PlanMeaning:
-    """All running stages in numbers."""
+class PlanNumbers:
+    """The numbers of all running stages."""
 
-    stages: tuple[StageMeaning, ...]
+    stages: tuple[StageNumbers, ...]
 
     @property
     def seconds(self) -> float | None:
@@ -131,9 +131,9 @@ class PlanMeaning:
         return _joined(size, _steps_words(steps), _known(self.seconds and count * self.seconds))
 
 
-def meaning(plan: GenerationPlan, timed: Sequence[TimedStage] = ()) -> PlanMeaning:
+def plan_numbers(plan: GenerationPlan, timed: Sequence[TimedStage] = ()) -> PlanNumbers:
     """A plan in numbers; ``timed`` are earlier runs of its model on this machine, newest first."""
-    return PlanMeaning(tuple(_stage(stage, timed) for stage in plan.stages))
+    return PlanNumbers(tuple(_stage(stage, timed) for stage in plan.stages))
 
 
 def timed_stages(record: ImageRecord) -> tuple[TimedStage, ...]:
@@ -190,9 +190,9 @@ def _joined(*parts: Text) -> Text:
     )
 
 
-def _stage(stage: StagePlan, timed: Sequence[TimedStage]) -> StageMeaning:
+def _stage(stage: StagePlan, timed: Sequence[TimedStage]) -> StageNumbers:
     height, width = stage.latent_size
-    return StageMeaning(
+    return StageNumbers(
         number=stage.number,
         sigma_from=stage.sigmas[0],
         sigma_to=stage.sigmas[-2],

@@ -13,10 +13,10 @@ from pydantic import BaseModel
 
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.catalogue import unread_options
-from zimage_app.domain.errors import RequestError
+from zimage_app.domain.errors import wrong_field
 from zimage_app.domain.request import GenerationRequest, parse_request
 from zimage_app.domain.settings.knob import knob_of
-from zimage_app.domain.settings.lora_use import STRONGEST, LoraUse
+from zimage_app.domain.settings.lora_use import MAX_STRENGTH, LoraUse
 from zimage_app.domain.settings.stage import REFERENCE_STAGES, STAGE_GROUPS, Stage
 from zimage_app.domain.sizes import final_stage, size_from, sized_data, with_sizes
 from zimage_app.domain.text import Text
@@ -97,13 +97,11 @@ def checked(data: Mapping[str, Any]) -> Settings:
     unknown = next((name for name in data if name not in SETTINGS), None)
     if unknown is not None:
         known = ", ".join(SETTINGS)
-        raise RequestError(
-            unknown, Text(f"there is no such setting; allowed are {known}", f"没有这个设置；可用：{known}")
-        )
+        raise wrong_field(unknown, f"there is no such setting; allowed are {known}", f"没有这个设置；可用：{known}")
     settings: Settings = {}
     if "model" in data:
         if not isinstance(data["model"], str) or not data["model"].strip():
-            raise RequestError("model", Text("must be a model's name", "必须是模型名称"))
+            raise wrong_field("model", "must be a model's name", "必须是模型名称")
         settings["model"] = data["model"].strip()
     given = {name: data[name] for name in REQUEST_FIELDS if name in data}
     if "size" in data:
@@ -256,12 +254,10 @@ def _use(use: LoraUse) -> str:
 
 
 def _strength(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not -STRONGEST <= value <= STRONGEST:
-        raise RequestError(
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -MAX_STRENGTH <= value <= MAX_STRENGTH:
+        raise wrong_field(
             "lora_strength",
-            Text(
-                f"{value!r} must be a number from {-STRONGEST:g} to {STRONGEST:g}",
-                f"{value!r} 必须是 {-STRONGEST:g} 到 {STRONGEST:g} 的数字",
-            ),
+            f"{value!r} must be a number from {-MAX_STRENGTH:g} to {MAX_STRENGTH:g}",
+            f"{value!r} 必须是 {-MAX_STRENGTH:g} 到 {MAX_STRENGTH:g} 的数字",
         )
     return float(value)

@@ -16,9 +16,9 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from zimage_app.domain.errors import LoraError, RequestError, wrong_part
+from zimage_app.domain.errors import LoraError, RequestError, wrong_field, wrong_part
 from zimage_app.domain.request import GenerationRequest
-from zimage_app.domain.settings.lora_use import MAX_LORAS, STRONGEST, LoraUse
+from zimage_app.domain.settings.lora_use import MAX_LORAS, MAX_STRENGTH, LoraUse
 from zimage_app.domain.settings.stage import MAX_STAGES
 from zimage_app.domain.text import Text, shortened
 
@@ -64,10 +64,10 @@ def split_tags(prompt: str) -> tuple[str, tuple[Tag, ...]]:
     """
     tags = tuple(_tag(match) for match in _TAG.finditer(prompt))
     text = _TAG.sub(_GAP, prompt.replace(_GAP, " ")) if tags else prompt
-    begun = _BEGUN.search(text)
-    if begun:
-        rest = shortened(text[begun.start() :].partition("\n")[0], _SHOWN)
-        raise wrong_part(rest, Text("the tag is not closed; end it with >", "标签没有结束；请以 > 结尾"))
+    unclosed = _BEGUN.search(text)
+    if unclosed:
+        rest = shortened(text[unclosed.start() :].partition("\n")[0], _SHOWN)
+        raise wrong_part(rest, "the tag is not closed; end it with >", "标签没有结束；请以 > 结尾")
     return (_closed(text) if tags else text), tags
 
 
@@ -100,26 +100,20 @@ def take_tags(
     """
     prompt, tags = split_tags(request.prompt)
     if split_tags(request.negative)[1]:
-        raise RequestError(
+        raise wrong_field(
             "negative",
-            Text(
-                "holds a LoRA tag, which acts in the prompt only; move it there, with a negative strength if you like",
-                "含有 LoRA 标签，标签只在提示词里起作用；请移到提示词中，需要时把强度写成负数",
-            ),
+            "holds a LoRA tag, which acts in the prompt only; move it there, with a negative strength if you like",
+            "含有 LoRA 标签，标签只在提示词里起作用；请移到提示词中，需要时把强度写成负数",
         )
     if tags and not prompt:
-        raise RequestError(
-            "prompt", Text("has only LoRA tags; describe the picture too", "只有 LoRA 标签；请再写上画面描述")
-        )
+        raise wrong_field("prompt", "has only LoRA tags; describe the picture too", "只有 LoRA 标签；请再写上画面描述")
     listed = [_named(use, name_of) for use in request.loras]
     uses = _with_tags(listed, [_named(_use(tag), name_of) for tag in tags])
     if len(uses) > MAX_LORAS:
-        raise RequestError(
+        raise wrong_field(
             "loras",
-            Text(
-                f"{len(uses)} LoRAs with those in the prompt; at most {MAX_LORAS} are allowed",
-                f"连同提示词中的共 {len(uses)} 个 LoRA；最多 {MAX_LORAS} 个",
-            ),
+            f"{len(uses)} LoRAs with those in the prompt; at most {MAX_LORAS} are allowed",
+            f"连同提示词中的共 {len(uses)} 个 LoRA；最多 {MAX_LORAS} 个",
         )
     changed = {"prompt": prompt, "loras": tuple(uses)}
     return request.model_copy(update=changed), tuple(_unused(tag) for tag in tags if tag.unused is not None)
@@ -163,14 +157,13 @@ def _tag(match: re.Match[str]) -> Tag:
     name, *arguments = (part.strip() for part in re.split("[:：]", match[1]))
     if not name:
         raise wrong_part(
-            shown, Text("the tag names no LoRA; write <lora:name:0.8>", "标签里没有名称；请写成 <lora:名称:0.8>")
+            shown, "the tag names no LoRA; write <lora:name:0.8>", "标签里没有名称；请写成 <lora:名称:0.8>"
         )
     positional = [part for part in arguments if "=" not in part]
     named = _arguments([part for part in arguments if "=" in part], shown)
     if len(positional) > _NUMBERS_ALLOWED:
         raise wrong_part(
-            shown,
-            Text("has more than two numbers; write <lora:name:0.8>", "数字多于两个；请写成 <lora:名称:0.8>"),
+            shown, "has more than two numbers; write <lora:name:0.8>", "数字多于两个；请写成 <lora:名称:0.8>"
         )
     numbers = [_strength(part, shown) for part in positional]
     text_encoder = _strength(named["te"], shown) if "te" in named else numbers[0] if numbers else 1.0
@@ -185,10 +178,8 @@ def _arguments(parts: list[str], shown: str) -> dict[str, str]:
     if unknown is not None:
         raise wrong_part(
             shown,
-            Text(
-                f"{shortened(unknown, _SHOWN)}= is not supported; te=, unet= and stages= are",
-                f"不支持 {shortened(unknown, _SHOWN)}=；可用 te=、unet=、stages=",
-            ),
+            f"{shortened(unknown, _SHOWN)}= is not supported; te=, unet= and stages= are",
+            f"不支持 {shortened(unknown, _SHOWN)}=；可用 te=、unet=、stages=",
         )
     return pairs
 
@@ -198,13 +189,11 @@ def _strength(text: str, shown: str) -> float:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not -STRONGEST <= value <= STRONGEST:
+    if not -MAX_STRENGTH <= value <= MAX_STRENGTH:
         raise wrong_part(
             shown,
-            Text(
-                f"the strength {shortened(text, _SHOWN)!r} must be a number from {-STRONGEST:g} to {STRONGEST:g}",
-                f"强度 {shortened(text, _SHOWN)!r} 必须是 {-STRONGEST:g} 到 {STRONGEST:g} 之间的数",
-            ),
+            f"the strength {shortened(text, _SHOWN)!r} must be a number from {-MAX_STRENGTH:g} to {MAX_STRENGTH:g}",
+            f"强度 {shortened(text, _SHOWN)!r} 必须是 {-MAX_STRENGTH:g} 到 {MAX_STRENGTH:g} 之间的数",
         )
     return value
 
@@ -214,10 +203,8 @@ def _stages(text: str, shown: str) -> tuple[int, ...]:
     if not all(part.isascii() and part.isdecimal() and 1 <= int(part[:9]) <= MAX_STAGES for part in parts):
         raise wrong_part(
             shown,
-            Text(
-                f"stages={shortened(text, _SHOWN)} must be stage numbers, as in stages=1,2",
-                f"stages={shortened(text, _SHOWN)} 必须是阶段编号，例如 stages=1,2",
-            ),
+            f"stages={shortened(text, _SHOWN)} must be stage numbers, as in stages=1,2",
+            f"stages={shortened(text, _SHOWN)} 必须是阶段编号，例如 stages=1,2",
         )
     return tuple(sorted({int(part) for part in parts}))
 

@@ -26,7 +26,7 @@ from zimage_app.domain.settings.stage import MAX_SEED, MAX_STAGES
 from zimage_app.domain.settings.start_picture import StartPicture
 from zimage_app.domain.text import Text
 from zimage_app.domain.version import SERVICE
-from zimage_app.domain.wildcard_expansion import as_it_stands
+from zimage_app.domain.wildcard_expansion import with_literal_template
 
 SCHEMA_VERSION: Literal[1] = 1
 
@@ -65,7 +65,7 @@ class StageRecord(BaseModel):
     model_config = _FROZEN
 
     number: Annotated[int, Field(ge=0, lt=MAX_STAGES)]
-    """Which stage of the request, from 0."""
+    """Index of the stage in the request, from 0."""
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)]
     seconds: _Seconds
     calls: _Count
@@ -74,7 +74,7 @@ class StageRecord(BaseModel):
     """The stage was not run; the cached result of an earlier run was used, and the counts are that run's."""
 
 
-class Surroundings(BaseModel):
+class RunEnvironment(BaseModel):
     """The environment of a run: in another one, the same seed and settings may differ in the last digit."""
 
     model_config = _FROZEN
@@ -87,7 +87,7 @@ class Surroundings(BaseModel):
     tiled: bool = False
     """Memory ran out, so the picture was decoded in tiles."""
     runner: _Word = ""
-    """What made it, as in ``local`` or ``comfyui 0.33.0``; empty in pictures from before there were several."""
+    """The runner that made it, such as ``local`` or ``comfyui 0.33.0``; empty in old pictures."""
 
 
 class _Version(BaseModel):
@@ -99,7 +99,7 @@ class _Version(BaseModel):
 
 
 class ImageRecord(BaseModel):
-    """A picture's settings. ``request`` is settled: run again with the same model it gives the same picture."""
+    """A picture's settings. ``request`` has fixed seeds: with the same model it gives the same picture again."""
 
     model_config = _FROZEN
 
@@ -113,7 +113,7 @@ class ImageRecord(BaseModel):
     height: _Side
     seconds: _Seconds
     stages: Annotated[tuple[StageRecord, ...], Field(min_length=1, max_length=MAX_STAGES)]
-    surroundings: Surroundings
+    surroundings: RunEnvironment
 
     @field_validator("stages")
     @classmethod
@@ -166,7 +166,7 @@ class ImageRecord(BaseModel):
                 )
             ) from error
         # In records older than wildcard support, text that looks like a wildcard reached the model unchanged.
-        return record.model_copy(update={"request": as_it_stands(record.request)})
+        return record.model_copy(update={"request": with_literal_template(record.request)})
 
     @property
     def parameters_text(self) -> str:
@@ -178,7 +178,7 @@ class ImageRecord(BaseModel):
 def seeds_that_acted(request: GenerationRequest, ran: Sequence[int]) -> tuple[int, ...]:
     """The seeds that acted in the stages that ran, each once: the request's where a stage follows it, and stages' own.
 
-    What was drawn for choices and wildcards follows the request's too. The request is settled.
+    Choices and wildcards are drawn with the request's seed too. The request has fixed seeds.
     """
     stages = request.stages or ()
     base = int(request.seed)
@@ -190,7 +190,7 @@ def parameters_text(request: GenerationRequest, ran: Sequence[int], size: tuple[
     """The A1111 ``parameters`` text of a picture.
 
     Args:
-        request: settled.
+        request: with fixed seeds.
         ran: the stages that ran, by their numbers from 0; the last one gave the picture.
         size: (width, height) of the picture.
         model: the model's name.

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, Field
 
-from zimage_app.domain.settings.knob import STRICT, Knob, parse_as
+from zimage_app.domain.settings.knob import STRICT, Fraction, Knob, parse_as
 from zimage_app.domain.settings.lora_use import MAX_LORAS, LoraUse, Triggers
 from zimage_app.domain.settings.stage import MAX_STAGES, Seed, Stage
 from zimage_app.domain.settings.start_picture import StartPicture
@@ -97,8 +97,7 @@ class GenerationRequest(BaseModel):
         ),
     ] = "random"
     variation_strength: Annotated[
-        float,
-        Field(ge=0.0, le=1.0),
+        Fraction,
         Knob(
             Text("Variation strength", "变化强度"),
             Text(

@@ -86,8 +86,8 @@ def flow_match_exponential(shift: float, steps: int) -> Floats:
 
 
 def _beta_quantiles(shares: Floats) -> Floats:
-    """Of Beta(0.6, 0.6)."""
-    from scipy.special import betaincinv  # half a second, which a start without this schedule does not spend
+    """Return quantiles of the distribution Beta(0.6, 0.6)."""
+    from scipy.special import betaincinv  # takes half a second, so only when needed
 
     quantiles: Floats = betaincinv(_BETA, _BETA, shares)
     return quantiles

@@ -22,7 +22,7 @@ class SettingComparison:
     path: str
     """The setting's path in a request, as in ``stages.1.denoise``."""
     values: tuple[str, ...]
-    """In the order of the pictures; a dash where a picture has no such setting."""
+    """One per picture, in order; a dash for pictures without this setting."""
 
     @property
     def title(self) -> Text:

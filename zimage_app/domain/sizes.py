@@ -7,13 +7,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from zimage_app.domain.errors import RequestError
+from zimage_app.domain.errors import wrong_field
 from zimage_app.domain.settings.stage import MAX_SIDE, REFERENCE_STAGES, Stage, parse_stage
-from zimage_app.domain.text import Text
 
 GRID = 16
 """Every side is a multiple of this many pixels."""
-LEAST_SIDE = 64
+MIN_SIDE = 64
 _SIZE = re.compile(r"([0-9]{1,5})\s*[xX×*]\s*([0-9]{1,5})")
 _RATIO = re.compile(r"([0-9]{1,5}(?:\.[0-9]{1,4})?)\s*[:：]\s*([0-9]{1,5}(?:\.[0-9]{1,4})?)")
 
@@ -52,12 +51,10 @@ def size_from(text: str, stages: Sequence[Stage]) -> tuple[int, int]:
         factor = math.sqrt(last.width * last.height / (float(found[1]) * float(found[2])))
         width, height = (_on_grid(float(part) * factor) for part in found.groups())
     else:
-        raise RequestError(
+        raise wrong_field(
             "size",
-            Text(
-                f"{text}: write WIDTHxHEIGHT as in 672x864, or a ratio as in 3:4",
-                f"{text}：请写成 宽x高（如 672x864）或比例（如 3:4）",
-            ),
+            f"{text}: write WIDTHxHEIGHT as in 672x864, or a ratio as in 3:4",
+            f"{text}：请写成 宽x高（如 672x864）或比例（如 3:4）",
         )
     for side in (width, height):
         _check_side(text, side)
@@ -114,8 +111,8 @@ def _share(stage: Stage, last: tuple[int, int], width: int, height: int, times: 
         return width, height
     share = times * math.sqrt(stage.width * stage.height / math.prod(last))
     return (
-        min(max(_on_grid(width * share), LEAST_SIDE), MAX_SIDE),
-        min(max(_on_grid(height * share), LEAST_SIDE), MAX_SIDE),
+        min(max(_on_grid(width * share), MIN_SIDE), MAX_SIDE),
+        min(max(_on_grid(height * share), MIN_SIDE), MAX_SIDE),
     )
 
 
@@ -124,20 +121,16 @@ def _on_grid(side: float) -> int:
 
 
 def _check_side(text: str, side: int) -> None:
-    if not LEAST_SIDE <= side <= MAX_SIDE:
-        raise RequestError(
+    if not MIN_SIDE <= side <= MAX_SIDE:
+        raise wrong_field(
             "size",
-            Text(
-                f"{text}: comes to a side of {side}; allowed are {LEAST_SIDE} to {MAX_SIDE} pixels",
-                f"{text}：边长为 {side}；允许 {LEAST_SIDE} 到 {MAX_SIDE} 像素",
-            ),
+            f"{text}: comes to a side of {side}; allowed are {MIN_SIDE} to {MAX_SIDE} pixels",
+            f"{text}：边长为 {side}；允许 {MIN_SIDE} 到 {MAX_SIDE} 像素",
         )
     if side % GRID:
         below = side // GRID * GRID
-        raise RequestError(
+        raise wrong_field(
             "size",
-            Text(
-                f"{text}: {side} is not a multiple of {GRID}; use {below} or {below + GRID}",
-                f"{text}：{side} 不是 {GRID} 的倍数；可用 {below} 或 {below + GRID}",
-            ),
+            f"{text}: {side} is not a multiple of {GRID}; use {below} or {below + GRID}",
+            f"{text}：{side} 不是 {GRID} 的倍数；可用 {below} 或 {below + GRID}",
         )

@@ -67,7 +67,7 @@ def renumbered(uses: Iterable[LoraUse], places: Sequence[int]) -> tuple[tuple[Lo
     A LoRA that acted in removed stages only is switched off. Returns the LoRAs and a message for each that was.
     """
     kept: list[LoraUse] = []
-    said: list[Text] = []
+    warnings: list[Text] = []
     for use in uses:
         if use.stages is None:
             kept.append(use)
@@ -78,10 +78,10 @@ def renumbered(uses: Iterable[LoraUse], places: Sequence[int]) -> tuple[tuple[Lo
             continue
         kept.append(use.model_copy(update={"stages": None, "strength": 0.0}))
         if use.strength:
-            said.append(
+            warnings.append(
                 Text(
                     f"LoRA {use.name} acted in the removed stage only; it is switched off (strength 0).",
                     f"LoRA {use.name} 只作用于被删除的阶段，已将其关闭（强度 0）。",
                 )
             )
-    return tuple(kept), tuple(said)
+    return tuple(kept), tuple(warnings)

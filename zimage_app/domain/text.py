@@ -104,4 +104,4 @@ class Remark(Text):
     """A sentence about one field of a request."""
 
     field: str = ""
-    """As the request names it; ``size`` where it is about the stages' sizes."""
+    """The field's name in the request; ``size`` for the stages' sizes."""

@@ -11,16 +11,16 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field
 
 from zimage_app.domain.card import ModelCard
-from zimage_app.domain.errors import RequestError
+from zimage_app.domain.errors import wrong_field
 from zimage_app.domain.request import MAX_PROMPT, GenerationRequest, parse_request
 from zimage_app.domain.settings.knob import STRICT
 from zimage_app.domain.settings.lora_use import LoraUse
 from zimage_app.domain.settings.stage import MAX_SIDE, Seed, Stage
 from zimage_app.domain.settings.start_picture import StartPicture, Upscaler
-from zimage_app.domain.sizes import GRID, LEAST_SIDE
+from zimage_app.domain.sizes import GRID, MIN_SIDE
 from zimage_app.domain.text import Text
 
-_FEWEST_STEPS = 8
+_MIN_STEPS = 8
 
 
 class Upscaling(BaseModel):
@@ -75,7 +75,7 @@ def upscaled(
     settings = {
         "width": width,
         "height": height,
-        "steps": asked.steps or max(_FEWEST_STEPS, math.ceil(usual.steps * asked.denoise)),
+        "steps": asked.steps or max(_MIN_STEPS, math.ceil(usual.steps * asked.denoise)),
         "denoise": asked.denoise,
         "shift": card.shift,
         "easycache": None,
@@ -96,24 +96,22 @@ def upscaled(
 
 
 def _with_words(request: GenerationRequest | None, asked: Upscaling) -> GenerationRequest:
-    """The picture's request, with the prompts and the seed that ``asked`` gives instead of its own."""
+    """The picture's request, with its prompts and seed replaced by those in ``asked``."""
     names = ("prompt", "negative", "seed")
     given = {name: value for name in names if (value := getattr(asked, name)) is not None}
     if request is None:
         if asked.prompt is None:
-            raise RequestError(
+            raise wrong_field(
                 "prompt",
-                Text(
-                    "is missing: this picture holds no settings that say what it shows; give one",
-                    "缺少提示词：这张图片里没有说明画面的参数；请写出提示词",
-                ),
+                "is missing: this picture holds no settings that say what it shows; give one",
+                "缺少提示词：这张图片里没有说明画面的参数；请写出提示词",
             )
         return parse_request(given)
     return request.model_copy(update=given | ({"template": None} if given else {}))
 
 
 def resized_by(request: GenerationRequest) -> Text:
-    """A sentence about a request from ``upscaled``: what enlarges the picture, and to which size."""
+    """A message about a request from ``upscaled``: the upscaler and the new size."""
     stage: Stage = request.running[0][1]
     upscaler = request.start.upscaler if request.start else None
     name = "Lanczos" if upscaler is None else upscaler.name
@@ -131,17 +129,15 @@ def _acting(uses: tuple[LoraUse, ...], stage: int) -> tuple[LoraUse, ...]:
 
 def _enlarged(size: tuple[int, int], factor: float) -> tuple[int, int]:
     """The enlarged (width, height), rounded to the grid; raises RequestError where a side exceeds MAX_SIDE."""
-    width, height = (max(round(side * factor / GRID) * GRID, LEAST_SIDE) for side in size)
-    longest = max(width, height)
-    if longest > MAX_SIDE:
-        most = math.floor(MAX_SIDE / max(size) * 100) / 100
+    width, height = (max(round(side * factor / GRID) * GRID, MIN_SIDE) for side in size)
+    long_side = max(width, height)
+    if long_side > MAX_SIDE:
+        max_factor = math.floor(MAX_SIDE / max(size) * 100) / 100
         shown = f"{size[0]} x {size[1]}"
-        raise RequestError(
+        raise wrong_field(
             "factor",
-            Text(
-                f"{factor:g} times {shown} has a side of {longest} pixels; at most {MAX_SIDE} are possible, which is a"
-                f" factor of {most:g}",
-                f"{shown} 放大 {factor:g} 倍后边长为 {longest}，最多 {MAX_SIDE}，即最多 {most:g} 倍",
-            ),
+            f"{factor:g} times {shown} has a side of {long_side} pixels; at most {MAX_SIDE} are possible, which is"
+            f" a factor of {max_factor:g}",
+            f"{shown} 放大 {factor:g} 倍后边长为 {long_side}，最多 {MAX_SIDE}，即最多 {max_factor:g} 倍",
         )
     return width, height

@@ -1,6 +1,6 @@
-"""Which words a small model was trained on, and which of a prompt it has never seen. Pure.
+"""The words that a small model was trained on; finds the words of a prompt that are not among them. Pure.
 
-Chinese is cut by the longest word of the list that fits; what none fits is an unseen word.
+Chinese text is split by longest match with the list of words; characters without a match are unseen words.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from zimage_app.domain.text import Remark, Text
 
 _HAN = "\u3400-\u9fff"
 _RUNS = re.compile(rf"[{_HAN}]+|[A-Za-z]+(?:'[a-z]+)?")
-_LITTLE = frozenset(
+_STOP_WORDS = frozenset(
     re.findall(
         "[a-z]+",
         "a an the of and or with without in on at by to from for as is are it its this that these those there near over"
@@ -21,20 +21,22 @@ _LITTLE = frozenset(
         " please draw paint picture image photo",
     )
 )
-"""English words that name nothing."""
-_LITTLE_HAN = frozenset("的了着在和与及或是有里中上下边旁前后内外处把让给请画一个只这那其之为很更最都也坐站跳飞走跑看")
-_MOST = 6
-"""Words that are named."""
+"""English words that are ignored."""
+_STOP_CHARACTERS = frozenset(
+    "的了着在和与及或是有里中上下边旁前后内外处把让给请画一个只这那其之为很更最都也坐站跳飞走跑看"
+)
+_MAX_SHOWN = 6
+"""Maximum number of unseen words in a message."""
 
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """What a model's captions were made of."""
+    """The vocabulary of a model's training captions."""
 
     words: frozenset[str]
     """English in lower case; Chinese words and single characters."""
     things: Text
-    """What it can draw, for the reader."""
+    """What the model can draw, for messages."""
 
     def unseen(self, prompt: str) -> tuple[str, ...]:
         """The words of a prompt that no caption held, each once, in their order."""
@@ -42,12 +44,12 @@ class Vocabulary:
         return tuple(dict.fromkeys(found))
 
     def remark(self, prompt: str) -> Remark | None:
-        """What to say of a prompt's unseen words; None where there is none."""
+        """Return a message about a prompt's unseen words; None if there are none."""
         unseen = self.unseen(prompt)
         if not unseen:
             return None
-        more = " …" if len(unseen) > _MOST else ""
-        named = unseen[:_MOST]
+        more = " …" if len(unseen) > _MAX_SHOWN else ""
+        named = unseen[:_MAX_SHOWN]
         return Remark(
             f"This model has never seen {', '.join(named)}{more}. It knows {self.things.en}.",
             f"这个模型没有学过：{'、'.join(named)}{more}。它只会画：{self.things.zh}。",
@@ -57,13 +59,13 @@ class Vocabulary:
     def _unseen_in(self, run: str) -> Iterator[str]:
         if run[0].isascii():
             word = run.lower()
-            if not (word in _LITTLE or self.words.intersection(_singulars(word))):
+            if not (word in _STOP_WORDS or self.words.intersection(_singulars(word))):
                 yield word
             return
         yield from self._unseen_han(run)
 
     def _unseen_han(self, run: str) -> Iterator[str]:
-        """A character that fits no word takes a known single one before it along: of 海豚, 豚 alone says nothing."""
+        """Yield unseen Chinese words; an unseen character is joined to a known single character before it (海豚)."""
         word, before, place = "", "", 0
         while place < len(run):
             fits = self._longest(run, place)
@@ -72,7 +74,7 @@ class Vocabulary:
             elif word:
                 yield word
                 word = ""
-            before = fits if len(fits) == 1 and fits not in _LITTLE_HAN else ""
+            before = fits if len(fits) == 1 and fits not in _STOP_CHARACTERS else ""
             place += max(1, len(fits))
         if word:
             yield word
@@ -80,7 +82,7 @@ class Vocabulary:
     def _longest(self, run: str, place: int) -> str:
         lengths = range(min(len(run) - place, 8), 0, -1)
         pieces = (run[place : place + length] for length in lengths)
-        return next((piece for piece in pieces if piece in self.words or piece in _LITTLE_HAN), "")
+        return next((piece for piece in pieces if piece in self.words or piece in _STOP_CHARACTERS), "")
 
 
 def _singulars(word: str) -> Iterator[str]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from math import prod
 from typing import NoReturn
 
-from zimage_app.domain.errors import RequestError
+from zimage_app.domain.errors import RequestError, wrong_field
 from zimage_app.domain.request import GenerationRequest, Template, parse_request
 from zimage_app.domain.settings.lora_use import LoraUse
-from zimage_app.domain.text import Text
 from zimage_app.domain.wildcards import Lines, combinations, draw, is_plain, parse
 
 _PROMPT, _NEGATIVE, _TRIGGERS, _LORAS = range(4)
@@ -17,12 +16,10 @@ _PROMPT, _NEGATIVE, _TRIGGERS, _LORAS = range(4)
 
 def no_wildcards(name: str) -> NoReturn:
     """A ``Lines`` function without any wildcards; always raises RequestError."""
-    raise RequestError(
+    raise wrong_field(
         "prompt",
-        Text(
-            rf"there is no wildcard __{name}__ here; for plain underscores write \__",
-            rf"这里没有通配符 __{name}__；普通下划线请写成 \__",
-        ),
+        rf"there is no wildcard __{name}__ here; for plain underscores write \__",
+        rf"这里没有通配符 __{name}__；普通下划线请写成 \__",
     )
 
 
@@ -58,7 +55,7 @@ def request_combinations(request: GenerationRequest, lines: Lines) -> int:
     return prod(_combinations(field, text, lines) for field, several in texts.items() for text in several)
 
 
-def as_it_stands(request: GenerationRequest) -> GenerationRequest:
+def with_literal_template(request: GenerationRequest) -> GenerationRequest:
     """The request with a template equal to its texts, so that nothing is drawn; for records older than wildcards."""
     words = (*request.triggers, *(word for use in request.loras for word in use.triggers))
     if request.template is not None or all(map(is_plain, (request.prompt, request.negative, *words))):
@@ -97,11 +94,9 @@ def _combinations(field: str, text: str, lines: Lines) -> int:
 def _checked(request: GenerationRequest) -> GenerationRequest:
     """Validate the drawn request; raises RequestError where a text became empty or too long."""
     if not request.prompt.strip():
-        raise RequestError(
+        raise wrong_field(
             "prompt",
-            Text(
-                "comes out empty with this seed; write something outside the braces too",
-                "用这个种子抽取后为空；请在花括号外也写一些内容",
-            ),
+            "comes out empty with this seed; write something outside the braces too",
+            "用这个种子抽取后为空；请在花括号外也写一些内容",
         )
     return parse_request(request.model_dump(mode="json"))

@@ -17,14 +17,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, groupby
 
-from zimage_app.domain.errors import RequestError, wrong_part
+from zimage_app.domain.errors import RequestError, wrong_field, wrong_part
 from zimage_app.domain.seeded_random import Stream
 from zimage_app.domain.text import Text, shortened
 
 Lines = Callable[[str], Sequence[str]]
 """Returns the lines of a wildcard by its name; for an unknown name raises RequestError that lists the known ones."""
 
-DEEPEST = 16
+MAX_DEPTH = 16
 """Deepest nesting of choices in choices, and of wildcards in wildcards."""
 _MAX_DRAWS = 1000
 """Draws per text: where lines refer to two wildcards each, the result would grow exponentially."""
@@ -78,7 +78,7 @@ def parse(text: str) -> Parts:
     """
     if not _MARK.search(text):
         return (text,)
-    parts = _Reader(text).parts(0)[0]
+    parts = _WildcardParser(text).parts(0)[0]
     unescaped = "".join(part for part in parts if isinstance(part, str))
     nothing_drawn = all(isinstance(part, str) for part in parts)
     # Backslashes are removed only from a text that would have something to draw without them.
@@ -86,10 +86,10 @@ def parse(text: str) -> Parts:
 
 
 def _draws(text: str) -> bool:
-    """Whether there is something to draw in a text, or would be without its backslashes."""
-    for _ in range(DEEPEST):
+    """Whether a text has choices or wildcards, or would have some without its backslashes."""
+    for _ in range(MAX_DEPTH):
         try:
-            parts = _Reader(text).parts(0)[0]
+            parts = _WildcardParser(text).parts(0)[0]
         except RequestError:
             return True
         unescaped = "".join(part for part in parts if isinstance(part, str))
@@ -102,9 +102,9 @@ def _draws(text: str) -> bool:
 def drawn_pieces(text: str) -> tuple[str, ...]:
     """The choices and wildcards of a text as written, without those nested in others.
 
-    Raises what ``parse`` does.
+    Raises the same errors as ``parse``.
     """
-    reader = _Reader(text)
+    reader = _WildcardParser(text)
     reader.parts(0)
     return tuple(text[begin:end] for begin, end in reader.drawn)
 
@@ -123,9 +123,9 @@ def draw(text: str, seed: int, lines: Lines, number: int = 0) -> str:
 def combinations(parts: Parts, lines: Lines) -> int:
     """The number of ways in which the choices can be drawn; equal lines count separately.
 
-    Raises what ``draw`` does.
+    Raises the same errors as ``draw``.
     """
-    return _Count(lines).of(parts, ())
+    return _CombinationCounter(lines).of(parts, ())
 
 
 def wildcards_in(parts: Parts) -> tuple[str, ...]:
@@ -169,7 +169,7 @@ def split_words(text: str) -> list[str]:
     return [each for piece in (*words, word) if (each := piece.strip())]
 
 
-class _Reader:
+class _WildcardParser:
     """Parses a text in one pass from left to right."""
 
     def __init__(self, text: str) -> None:
@@ -210,11 +210,8 @@ class _Reader:
     def _braces(self, depth: int) -> Parts:
         start = self._at
         shown = shortened(self._text[start : start + _SHOWN + 1].partition("\n")[0], _SHOWN)
-        if depth > DEEPEST:
-            raise wrong_part(
-                shown,
-                Text(f"is nested more than {DEEPEST} deep", f"嵌套超过 {DEEPEST} 层"),
-            )
+        if depth > MAX_DEPTH:
+            raise wrong_part(shown, f"is nested more than {MAX_DEPTH} deep", f"嵌套超过 {MAX_DEPTH} 层")
         if self._is_plain_group():
             self._at += 1
             inner, ended = self.parts(depth, _CLOSE)
@@ -239,21 +236,17 @@ class _Reader:
         if not ended:
             raise wrong_part(
                 shown,
-                Text(
-                    r"the choice is not closed; end it with }, or write \{ for a plain brace",
-                    r"选项没有结束；请以 } 结尾，普通花括号请写成 \{",
-                ),
+                r"the choice is not closed; end it with }, or write \{ for a plain brace",
+                r"选项没有结束；请以 } 结尾，普通花括号请写成 \{",
             )
         if several:
             raise wrong_part(
                 shown,
-                Text(
-                    "taking several with $$ is not known here; write one choice for each",
-                    "不支持用 $$ 选取多项；请分别写成多个选项",
-                ),
+                "taking several with $$ is not known here; write one choice for each",
+                "不支持用 $$ 选取多项；请分别写成多个选项",
             )
         if not any(weights):
-            raise wrong_part(shown, Text("has no option with a weight above 0", "所有选项的权重都是 0"))
+            raise wrong_part(shown, "has no option with a weight above 0", "所有选项的权重都是 0")
         self._drawn(start, self._at, depth - 1)
         return (Choice(tuple(options), tuple(weights)),)
 
@@ -291,12 +284,10 @@ class _Draw:
                     pieces.append(self._option(_choice_of(name, self._lines, inside), (*inside, name)))
         text = "".join(pieces)
         if self._draws > _MAX_DRAWS or len(text) > _MAX_LENGTH:
-            raise RequestError(
+            raise wrong_field(
                 "prompt",
-                Text(
-                    f"its wildcards draw on each other more than {_MAX_DRAWS} times; use fewer of them",
-                    f"通配符互相引用超过 {_MAX_DRAWS} 次；请减少使用",
-                ),
+                f"its wildcards draw on each other more than {_MAX_DRAWS} times; use fewer of them",
+                f"通配符互相引用超过 {_MAX_DRAWS} 次；请减少使用",
             )
         return text
 
@@ -309,7 +300,7 @@ class _Draw:
         return self.text(choice.options[min(place, last)], inside)
 
 
-class _Count:
+class _CombinationCounter:
     """Counts the ways to draw one text; each wildcard is counted once and cached."""
 
     def __init__(self, lines: Lines) -> None:
@@ -338,11 +329,9 @@ def _choice_of(name: str, lines: Lines, inside: tuple[str, ...]) -> Choice:
     """The choice among a wildcard's lines; ``inside`` are the wildcards whose lines led to it."""
     path = " → ".join(f"__{each}__" for each in (*inside, name))
     if name in inside:
-        raise RequestError("prompt", Text(f"{path} refers to itself", f"{path} 循环引用"))
-    if len(inside) >= DEEPEST:
-        raise RequestError(
-            "prompt", Text(f"{path} is nested more than {DEEPEST} deep", f"{path} 嵌套超过 {DEEPEST} 层")
-        )
+        raise wrong_field("prompt", f"{path} refers to itself", f"{path} 循环引用")
+    if len(inside) >= MAX_DEPTH:
+        raise wrong_field("prompt", f"{path} is nested more than {MAX_DEPTH} deep", f"{path} 嵌套超过 {MAX_DEPTH} 层")
     options: list[Parts] = []
     weights: list[float] = []
     for line in lines(name):
@@ -354,9 +343,7 @@ def _choice_of(name: str, lines: Lines, inside: tuple[str, ...]) -> Choice:
             raise _wrong_in(where, error) from error
         weights.append(float(weight[1]) if weight else 1.0)
     if not any(weights):
-        raise RequestError(
-            "prompt", Text(f"the wildcard __{name}__ has no line to draw", f"通配符 __{name}__ 没有可选的行")
-        )
+        raise wrong_field("prompt", f"the wildcard __{name}__ has no line to draw", f"通配符 __{name}__ 没有可选的行")
     return Choice(tuple(options), tuple(weights))
 
 
@@ -370,4 +357,4 @@ def _joined(parts: Iterable[str | Wildcard | Choice]) -> Parts:
 
 
 def _wrong_in(where: Text, error: RequestError) -> RequestError:
-    return RequestError("prompt", Text(f"{where.en} {error.reason.en}", f"{where.zh}{error.reason.zh}"))
+    return wrong_field("prompt", f"{where.en} {error.reason.en}", f"{where.zh}{error.reason.zh}")

@@ -10,9 +10,9 @@ from torch import nn
 
 from zimage_app.domain.errors import LoadingCancelled
 from zimage_app.domain.events import Picture
-from zimage_app.engine.relief import out_of_memory
+from zimage_app.engine.memory_savings import out_of_memory
 from zimage_app.models.device import empty_cache, is_out_of_memory
-from zimage_app.models.networks.esrgan import Upscaler
+from zimage_app.models.networks.esrgan import UpscalerModel
 
 TILES = (512, 256, 128, 64)
 """Side lengths of a tile in pixels; when memory runs out, the next smaller one is tried."""
@@ -23,7 +23,7 @@ MARGIN = 32
 @torch.inference_mode()
 def enlarged(
     picture: Picture,
-    upscaler: Upscaler,
+    upscaler: UpscalerModel,
     device: torch.device,
     cancelled: Callable[[], bool],
     tiles: tuple[int, ...] = TILES,

@@ -47,7 +47,7 @@ def differential_mask(mask: Tensor, stage: StagePlan, strength: float, sigma: fl
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class KeptRegion:
     """The part of the picture that a stage keeps; tensors on the model's device."""
 
     stage: StagePlan

@@ -20,15 +20,15 @@ from zimage_app.domain.errors import GenerationError
 from zimage_app.domain.text import Text
 
 StepNoise = Callable[[], Tensor]
-"""Each call draws unit normal noise of the latent's shape, float32, on its device."""
+"""Each call returns new unit normal noise with the latent's shape and device, float32."""
 IntervalNoise = Callable[[Tensor, Tensor], Tensor]
 """(sigma from, sigma to), 0-dim, from > to -> unit normal noise of that interval, always the same for one interval."""
 
 Interval = tuple[float, float]
-"""Of a Brownian motion: from the lower time to the higher one."""
+"""Interval of a Brownian motion: (lower time, higher time)."""
 
-_AHEAD = 2
-"""Increments that are drawn before they are asked for."""
+_PREFETCHED = 2
+"""Number of increments that are drawn ahead."""
 _SEEDS = 2**64
 _SAME_ANGLE = 1e-6
 """Radians."""
@@ -41,7 +41,7 @@ def initial_noise(shape: tuple[int, ...], seed: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator("cpu").manual_seed(seed), dtype=torch.float32)
 
 
-def turned(noise: Tensor, other: Tensor, strength: float) -> Tensor:
+def interpolated_noise(noise: Tensor, other: Tensor, strength: float) -> Tensor:
     """Interpolate from ``noise`` (strength 0) to ``other`` (strength 1) by slerp (Shoemake 1985).
 
     Linear interpolation would have a smaller norm than either, and give greyer pictures. Both are float32 of one shape;
@@ -69,13 +69,13 @@ def step_noise(x: Tensor, seed: int) -> StepNoise:
 
 
 def brownian_noise(
-    x: Tensor, sigmas: Tensor, seed: int, device: torch.device, foreseen: Sequence[Interval] = ()
+    x: Tensor, sigmas: Tensor, seed: int, device: torch.device, expected: Sequence[Interval] = ()
 ) -> IntervalNoise:
     """Increments of one Brownian motion over sigma, scaled to unit variance, with the sign that ComfyUI gives them.
 
     Overlapping intervals are correlated, as they must be for a two-stage SDE step. ``sigmas`` give the range;
     the tree lives on ``device`` (numbers differ from device to device) and the noise arrives on x's. On the CPU, those
-    of the ``foreseen`` intervals (sigma, next sigma) are drawn in a thread, which changes no number: an increment
+    of the ``expected`` intervals (sigma, next sigma) are drawn in a thread, which changes no number: an increment
     follows from its interval alone.
     """
     positive = sigmas[sigmas > 0]
@@ -91,8 +91,8 @@ def brownian_noise(
         return below, above
 
     increment: Callable[[float, float], Tensor] = tree
-    if foreseen and device.type == "cpu":
-        increment = _Ahead(tree, [within(*interval) for interval in foreseen])
+    if expected and device.type == "cpu":
+        increment = _PrefetchedNoise(tree, [within(*interval) for interval in expected])
 
     def draw(sigma: Tensor, sigma_next: Tensor) -> Tensor:
         try:
@@ -110,15 +110,15 @@ def brownian_noise(
     return draw
 
 
-class _Ahead:
-    """Draws increments in a thread of its own, a few before they are asked for, in the order that is foreseen."""
+class _PrefetchedNoise:
+    """Draws the next expected increments ahead, in a background thread."""
 
-    def __init__(self, draw: Callable[[float, float], Tensor], foreseen: Sequence[Interval]) -> None:
+    def __init__(self, draw: Callable[[float, float], Tensor], expected: Sequence[Interval]) -> None:
         self._draw = draw
-        self._left = deque(foreseen)
+        self._left = deque(expected)
         self._drawn: deque[tuple[Interval, Future[Tensor]]] = deque()
         self._thread = ThreadPoolExecutor(1, "noise")
-        for _ in range(_AHEAD):
+        for _ in range(_PREFETCHED):
             self._next()
 
     def __call__(self, below: float, above: float) -> Tensor:
@@ -137,7 +137,7 @@ class _Ahead:
 
 @dataclass(frozen=True, slots=True)
 class NoiseSources:
-    """A sampler's noise sources; ``SILENT`` replaces them when only the visited sigmas are wanted."""
+    """A sampler's noise sources; ``ZERO_NOISE`` replaces them when only the visited sigmas are wanted."""
 
     step: Callable[[Tensor, int], StepNoise]
     """(x, seed) -> the step noise to draw from."""
@@ -148,12 +148,12 @@ class NoiseSources:
 SEEDED = NoiseSources(step_noise, brownian_noise)
 
 
-def foreseeing(intervals: Sequence[Interval]) -> NoiseSources:
+def prefetched_noise(intervals: Sequence[Interval]) -> NoiseSources:
     """``SEEDED``, for a run that asks for these increments of its Brownian motion, as (sigma, next sigma) in order."""
-    return NoiseSources(step_noise, partial(brownian_noise, foreseen=intervals))
+    return NoiseSources(step_noise, partial(brownian_noise, expected=intervals))
 
 
-SILENT = NoiseSources(
+ZERO_NOISE = NoiseSources(
     step=lambda x, _seed: lambda: torch.zeros_like(x),
     brownian=lambda x, _sigmas, _seed, _device: lambda _from, _to: torch.zeros_like(x),
 )

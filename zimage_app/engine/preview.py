@@ -14,12 +14,13 @@ from zimage_app.models.device import fetch
 
 
 def previewer(factors: PreviewFactors, device: torch.device) -> Callable[[Tensor], Callable[[], Picture]]:
-    """What makes previews of latents on a device; made once per stage, because the host waits for it.
+    """Return a function that makes previews of latents; call it once per stage, because it blocks.
 
     A preview is a linear guess at the picture: denoised (1, 16, h, w) in model space -> (h, w, 3), one pixel per cell.
-    It is begun at once; whoever asks for it waits for it.
+    The returned function starts the computation; the function that it returns waits for the result.
     """
-    weights, bias = _on_device(factors, device)
+    made = torch.tensor((*factors.factors, factors.bias), dtype=torch.float32).to(device)
+    weights, bias = made[:-1], made[-1]
 
     def preview(denoised: Tensor) -> Callable[[], Picture]:
         rgb = torch.einsum("chw,cr->hwr", denoised[0].float(), weights) + bias
@@ -27,11 +28,6 @@ def previewer(factors: PreviewFactors, device: torch.device) -> Callable[[Tensor
         return lambda: np.ascontiguousarray(fetched().numpy())
 
     return preview
-
-
-def _on_device(factors: PreviewFactors, device: torch.device) -> tuple[Tensor, Tensor]:
-    made = torch.tensor((*factors.factors, factors.bias), dtype=torch.float32).to(device)
-    return made[:-1], made[-1]
 
 
 def to_picture(image: Tensor) -> Picture:

@@ -29,7 +29,7 @@ from zimage_app.domain.events import (
 )
 from zimage_app.domain.guidance import reads_negative
 from zimage_app.domain.plan import GenerationPlan, StagePlan
-from zimage_app.domain.record import ImageRecord, StageRecord, Surroundings, new_id
+from zimage_app.domain.record import ImageRecord, RunEnvironment, StageRecord, new_id
 from zimage_app.domain.start_image import StartImage
 from zimage_app.domain.text import Text
 from zimage_app.domain.version import __version__
@@ -37,11 +37,11 @@ from zimage_app.engine.guidance.model import GuidedModel, Modes
 from zimage_app.engine.guidance.rule import StageTexts, TextFeatures
 from zimage_app.engine.handover import HANDOVERS
 from zimage_app.engine.handover.resize import resized
-from zimage_app.engine.inpaint import Kept, latent_mask, pasted
-from zimage_app.engine.noise import foreseeing, initial_noise, turned
+from zimage_app.engine.inpaint import KeptRegion, latent_mask, pasted
+from zimage_app.engine.memory_savings import MemorySavings, with_savings, without_events
+from zimage_app.engine.noise import initial_noise, interpolated_noise, prefetched_noise
 from zimage_app.engine.preview import previewer, to_picture
-from zimage_app.engine.relief import Relief, quietly, with_relief
-from zimage_app.engine.samplers import SAMPLERS, Denoiser, Foresight, SamplerInput, foresight
+from zimage_app.engine.samplers import SAMPLERS, Denoiser, ExpectedCalls, SamplerInput, expected_calls
 from zimage_app.engine.stage_memory import StageMemory, StageResult, remembered, stage_keys
 from zimage_app.engine.start import encoded, to_vae_space
 from zimage_app.models.components import AttentionGuidance, Components, Evaluation, PreparedPrompt
@@ -59,10 +59,10 @@ PrepareStage = Callable[[StagePlan], bool]
 """Called before a stage to apply the stage's LoRAs to the model; returns whether that changed the weights."""
 StartImages = Mapping[int, StartImage]
 """Stage number -> the start picture, for the stages that use it."""
-NOTHING: StartImages = MappingProxyType({})
+NO_START_IMAGES: StartImages = MappingProxyType({})
 
 
-def as_it_is(stage: StagePlan) -> bool:
+def keep_model(stage: StagePlan) -> bool:
     """The default ``PrepareStage``: leaves the model unchanged."""
     del stage
     return False
@@ -73,8 +73,8 @@ def run(
     plan: GenerationPlan,
     components: Components,
     cancelled: Callable[[], bool],
-    prepare: PrepareStage = as_it_is,
-    start: StartImages = NOTHING,
+    prepare: PrepareStage = keep_model,
+    start: StartImages = NO_START_IMAGES,
     memory: StageMemory | None = None,
 ) -> Iterator[Event]:
     """Run a plan and yield its events; the last one is Finished, Failed or Cancelled.
@@ -86,9 +86,9 @@ def run(
     ``inference_mode`` decorates the generator instead of being entered inside it, because the mode is thread-local and
     each ``next`` may come from another thread.
     """
-    begun = time.perf_counter()
+    started = time.perf_counter()
     make_current(components.transformer.device)
-    work = _Work(plan, components, cancelled, prepare, start, memory or StageMemory(0), Relief(components))
+    work = _Run(plan, components, cancelled, prepare, start, memory or StageMemory(0), MemorySavings(components))
     made = None
     done: list[StageRecord] = []
     try:
@@ -104,9 +104,9 @@ def run(
             done.append(_stage_record(item, seconds))
             yield StageDone(item.stage, made, seconds, item.calls, item.skipped_calls, item.from_memory)
         assert made is not None
-        surroundings = _surroundings(components, work.relief)
+        surroundings = _run_environment(components, work.savings)
         yield Finished(
-            made, _record(plan, components.card.name, tuple(done), surroundings, time.perf_counter() - begun)
+            made, _record(plan, components.card.name, tuple(done), surroundings, time.perf_counter() - started)
         )
     except _Stopped:
         yield Cancelled()
@@ -119,20 +119,18 @@ def sample(
     plan: GenerationPlan,
     components: Components,
     cancelled: Callable[[], bool],
-    prepare: PrepareStage = as_it_is,
-    start: StartImages = NOTHING,
+    start: StartImages = NO_START_IMAGES,
 ) -> Iterator[StageStarted | StepDone | StageResult | Warned]:
     """Run the stages and yield their latents without decoding them.
 
     Raises:
         GenerationError: a stage's latent holds values that are not finite, or memory ran out and no saving is left.
-        StudioError: raised by ``prepare``.
     """
-    yield from _Work(plan, components, cancelled, prepare, start, StageMemory(0), Relief(components)).stages()
+    yield from _Run(plan, components, cancelled, keep_model, start, StageMemory(0), MemorySavings(components)).stages()
 
 
 @dataclass(frozen=True, slots=True)
-class _Work:
+class _Run:
     """One run of a plan, with the objects that it uses."""
 
     plan: GenerationPlan
@@ -141,13 +139,13 @@ class _Work:
     prepare: PrepareStage
     start: StartImages
     memory: StageMemory
-    relief: Relief
+    savings: MemorySavings
     keys: dict[int, str] = field(default_factory=dict)
     """Stage number -> the stage's key in ``memory``."""
 
     def stages(self) -> Iterator[StageStarted | StepDone | StageResult | Warned]:
         """Yield the stages' events and results in order; results found in memory come first."""
-        plan, components, relief = self.plan, self.components, self.relief
+        plan, components, savings = self.plan, self.components, self.savings
         if (plan.request.start is None) != (plan.stages[0].number not in self.start):
             raise ValueError("a start picture goes with a plan that asks for one")
         keys = stage_keys(plan)
@@ -161,19 +159,21 @@ class _Work:
             yield StageStarted(result.stage)
             yield result
         left = plan.stages[len(known) :]
-        texts = yield from with_relief(partial(quietly, partial(_encode_texts, left, plan, components)), relief)
+        texts = yield from with_savings(
+            partial(without_events, partial(_encode_texts, left, plan, components)), savings
+        )
         pictures: dict[int, Tensor] = {}
         for stage in left:
             image = self.start.get(stage.number)
             if image is not None and image.picture is not None:
                 encode = partial(encoded, image.picture, components)
-                pictures[stage.number] = yield from with_relief(partial(quietly, encode), relief)
-        begin = _Beginning(plan, components, self.start, pictures)
+                pictures[stage.number] = yield from with_savings(partial(without_events, encode), savings)
+        begin = _InitialLatents(plan, components, self.start, pictures)
         model = _Model(components, texts, self.prepare, self.cancelled, begin)
         if not known:
             latent = pictures.get(plan.stages[0].number)
         for stage in left:
-            result = yield from with_relief(partial(model.stage, stage, latent), relief)
+            result = yield from with_savings(partial(model.stage, stage, latent), savings)
             latent = result.latent
             _check_finite(latent, stage, plan)
             self.memory.keep(self.keys[stage.number], result)
@@ -183,10 +183,10 @@ class _Work:
         """Return a stage's picture; a picture found in memory isn't decoded again."""
         if result.picture is not None:
             return result.picture
-        made = yield from with_relief(
-            partial(quietly, partial(_decoded, result, self.relief)), self.relief, decoding=True
+        made = yield from with_savings(
+            partial(without_events, partial(_decoded, result, self.savings)), self.savings, decoding=True
         )
-        if not self.relief.tiled:  # a tiled decode may differ slightly in colour, so it isn't reused
+        if not self.savings.tiled:  # a tiled decode may differ slightly in colour, so it isn't reused
             self.memory.keep(self.keys[result.stage.number], replace(result, picture=made, from_memory=False))
         return made
 
@@ -200,13 +200,13 @@ class _Model:
         texts: dict[int, StageTexts],
         prepare: PrepareStage,
         cancelled: Callable[[], bool],
-        beginning: _Beginning,
+        initial_latents: _InitialLatents,
     ) -> None:
         self._components = components
         self._texts = texts
         self._prepare = prepare
         self._cancelled = cancelled
-        self._beginning = beginning
+        self._beginning = initial_latents
         self._prompts: dict[TextFeatures, PreparedPrompt] = {}
 
     def stage(self, stage: StagePlan, before: Tensor | None) -> Generator[StageStarted | StepDone, None, StageResult]:
@@ -214,19 +214,19 @@ class _Model:
         if self._cancelled():
             raise _Stopped
         yield StageStarted(stage)
-        begun = time.perf_counter()
+        started = time.perf_counter()
         try:
             settings = stage.settings
-            foreseen = foresight(settings.sampler, stage.sigmas, settings, settings.shift)
-            guided = self._guided(stage, foreseen.levels)
+            expected = expected_calls(settings.sampler, stage.sigmas, settings, settings.shift)
+            guided = self._guided(stage, expected.levels)
             x, kept = self._beginning.of(stage, before)
             denoise = guided if kept is None else kept.around(guided)
-            final, shown = yield from _steps(stage, denoise, (x, foreseen), self._components)
+            final, shown = yield from _steps(stage, denoise, (x, expected), self._components)
         except BaseException:
             self._prompts.clear()  # the weights may have changed by the time the stage is run again
             raise
         latent, shown = (to_vae_space(each, self._components.latent).cpu() for each in (final, shown))
-        seconds = time.perf_counter() - begun
+        seconds = time.perf_counter() - started
         return StageResult(stage, latent, shown, seconds, guided.calls, tuple(guided.skipped_calls))
 
     def _guided(self, stage: StagePlan, levels: Sequence[float]) -> GuidedModel:
@@ -265,9 +265,9 @@ class _Model:
         return stoppable
 
 
-def _decoded(result: StageResult, relief: Relief) -> Picture:
+def _decoded(result: StageResult, savings: MemorySavings) -> Picture:
     """Decode a stage's latent; raises GenerationError if decoded values are not finite."""
-    picture = relief.decode(result.shown)
+    picture = savings.decode(result.shown)
     if not bool(torch.isfinite(picture).all()):
         number = result.stage.number + 1
         raise GenerationError(
@@ -309,7 +309,7 @@ def _naming_field(field: str, work: Callable[[_Given], _Made], given: _Given) ->
 
 
 @dataclass(frozen=True, slots=True)
-class _Beginning:
+class _InitialLatents:
     """Builds each stage's initial latent and the part of the picture that the stage keeps."""
 
     plan: GenerationPlan
@@ -318,20 +318,20 @@ class _Beginning:
     pictures: Mapping[int, Tensor]
     """Stage number -> the start picture's latent, in VAE space."""
 
-    def of(self, stage: StagePlan, before: Tensor | None) -> tuple[Tensor, Kept | None]:
+    def of(self, stage: StagePlan, before: Tensor | None) -> tuple[Tensor, KeptRegion | None]:
         """Return (initial latent in model space on the model's device, kept part or None); ``before``: VAE space."""
         height, width = stage.latent_size
         shape = (1, len(self.components.preview.factors), height, width)
         noise = initial_noise(shape, stage.noise_seed)
         if stage.variation is not None:
             seed, strength = stage.variation
-            noise = turned(noise, initial_noise(shape, seed), strength)
+            noise = interpolated_noise(noise, initial_noise(shape, seed), strength)
         latent = torch.zeros(shape) if before is None else before
         x = HANDOVERS[stage.handover](latent, noise, stage, self.components.latent)
         kept = self._kept(stage, self.pictures.get(stage.number, latent), noise)
         return x.to(self.components.transformer.device), kept
 
-    def _kept(self, stage: StagePlan, latent: Tensor, noise: Tensor) -> Kept | None:
+    def _kept(self, stage: StagePlan, latent: Tensor, noise: Tensor) -> KeptRegion | None:
         start, image = self.plan.request.start, self.start.get(stage.number)
         if start is None or image is None or image.mask is None:
             return None
@@ -340,38 +340,38 @@ class _Beginning:
         device, form = self.components.transformer.device, self.components.latent
         mask = latent_mask(image.mask, stage.latent_size).to(device)
         kept = resized(latent, stage, form).to(device)
-        return Kept(stage, mask, kept, noise.to(device), start.differential)
+        return KeptRegion(stage, mask, kept, noise.to(device), start.differential)
 
 
 def _steps(
-    stage: StagePlan, denoise: Denoiser, begin: tuple[Tensor, Foresight], components: Components
+    stage: StagePlan, denoise: Denoiser, begin: tuple[Tensor, ExpectedCalls], components: Components
 ) -> Generator[StepDone, None, tuple[Tensor, Tensor]]:
     """Run the sampler; return (final latent, the latent without noise to decode from), both in model space."""
     settings = stage.settings
-    x, foreseen = begin
+    x, expected = begin
     task = SamplerInput(
         denoise=denoise,
         sigmas=torch.tensor(stage.sigmas, dtype=torch.float32),
         settings=settings,
         seed=stage.seed,
         shift=settings.shift,
-        noise=foreseeing(foreseen.intervals),
+        noise=prefetched_noise(expected.intervals),
     )
     sampler = SAMPLERS[settings.sampler](task, x)
     denoised, preview = x, previewer(components.preview, x.device)
-    # A step's preview is waited for when a device that works ahead has been asked for the next step.
+    # An asynchronous device gets the next step's work before the host waits for this step's preview.
     ahead = 1 if is_asynchronous(x.device) else 0
-    begun: deque[tuple[int, Callable[[], Picture]]] = deque()
+    started: deque[tuple[int, Callable[[], Picture]]] = deque()
     while True:
         try:
             step = next(sampler)
         except StopIteration as end:
-            yield from (StepDone(stage, number, shown()) for number, shown in begun)
+            yield from (StepDone(stage, number, shown()) for number, shown in started)
             return end.value, end.value if stage.finishes else denoised
         denoised = step.denoised
-        begun.append((step.index + 1, preview(denoised)))
-        if len(begun) > ahead:
-            number, shown = begun.popleft()
+        started.append((step.index + 1, preview(denoised)))
+        if len(started) > ahead:
+            number, shown = started.popleft()
             yield StepDone(stage, number, shown())
 
 
@@ -387,7 +387,7 @@ def _stage_record(result: StageResult, seconds: float) -> StageRecord:
 
 
 def _record(
-    plan: GenerationPlan, model: str, stages: tuple[StageRecord, ...], surroundings: Surroundings, seconds: float
+    plan: GenerationPlan, model: str, stages: tuple[StageRecord, ...], surroundings: RunEnvironment, seconds: float
 ) -> ImageRecord:
     now = datetime.now().astimezone()
     last = plan.stages[-1].settings
@@ -404,14 +404,14 @@ def _record(
     )
 
 
-def _surroundings(components: Components, relief: Relief) -> Surroundings:
-    return Surroundings(
+def _run_environment(components: Components, savings: MemorySavings) -> RunEnvironment:
+    return RunEnvironment(
         app=__version__,
         torch=torch.__version__,
         device=components.transformer.device.type,
         dtype=str(components.transformer.dtype).removeprefix("torch."),
         threads=torch.get_num_threads(),
-        tiled=relief.tiled,
+        tiled=savings.tiled,
         runner="local",
     )
 

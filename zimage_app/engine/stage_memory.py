@@ -49,10 +49,10 @@ class StageResult:
 
 
 class StageMemory:
-    """LRU cache of stage results, limited to ``most`` bytes; 0 disables it. Not thread-safe."""
+    """LRU cache of stage results, limited to ``max_bytes`` bytes; 0 disables it. Not thread-safe."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
         self._kept: OrderedDict[str, StageResult] = OrderedDict()
         self._size = 0
 
@@ -70,13 +70,13 @@ class StageMemory:
 
     def keep(self, key: str, result: StageResult) -> None:
         """Cache a result, replacing one with the same key. An empty key means that the result must not be cached."""
-        if not key or result.size > self._most:
+        if not key or result.size > self._max_bytes:
             return
         if key in self._kept:
             self._size -= self._kept.pop(key).size
         self._kept[key] = result
         self._size += result.size
-        while self._size > self._most:
+        while self._size > self._max_bytes:
             self._size -= self._kept.popitem(last=False)[1].size
 
 

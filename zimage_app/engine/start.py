@@ -9,24 +9,16 @@ from torch import Tensor
 from zimage_app.domain.errors import GenerationError
 from zimage_app.domain.events import Picture
 from zimage_app.domain.text import Text
-from zimage_app.models.components import Components, LatentFormat, PictureEncoder
+from zimage_app.models.components import Components, LatentFormat
 
 
 def encoded(picture: Picture, components: Components) -> Tensor:
     """Encode a picture to a latent (1, 16, h, w) in VAE space, float32, on the CPU.
 
     Raises:
-        GenerationError: the model's VAE has no encoder, or it returned values that are not finite.
+        GenerationError: the VAE returned values that are not finite.
     """
-    codec = components.codec
-    if not isinstance(codec, PictureEncoder):
-        raise GenerationError(
-            Text(
-                "This model's VAE has no encoder, so it can't start from a picture; remove the start picture.",
-                "此模型的 VAE 没有编码器，无法从图片开始；请移除起始图片。",
-            )
-        )
-    latent = codec.encode(torch.from_numpy(np.array(picture)).float() / 255.0)
+    latent = components.codec.encode(torch.from_numpy(np.array(picture)).float() / 255.0)
     if not bool(torch.isfinite(latent).all()):
         raise GenerationError(
             Text(

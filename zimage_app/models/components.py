@@ -1,82 +1,101 @@
-"""The parts of a loaded model, as the engine calls them. Knows no stages, samplers or files."""
+"""The interfaces of a loaded model's parts, as the engine uses them. Independent of stages, samplers and files."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.text import Text
 
 
 class TextEncoder(Protocol):
-    """Prompt in, text features out."""
+    """Converts prompts to text features."""
 
     def encode(self, prompt: str) -> Tensor:
-        """Features (tokens, channels) of a prompt in the chat template, nothing padded, nothing cut off.
+        """Return the features (tokens, channels) of a prompt in the chat template, without padding or truncation.
 
-        Raises RequestError when the prompt has more tokens than the model takes.
+        Raises RequestError if the prompt has more tokens than the model takes.
+        """
+        ...
+
+    def offload(self) -> bool:
+        """Keep all weights in the computer's memory and stream them from there: slower, the same results.
+
+        Returns whether this frees memory of the device.
         """
         ...
 
 
 class Evaluation(Protocol):
-    """The transformer, made ready for one stage: fixed latent size, fixed prompts."""
+    """The transformer prepared for one stage, with a fixed latent size and fixed prompts."""
 
     def __call__(self, x: Tensor, sigma: float) -> Tensor:
-        """Velocity v (rows, 16, height, width) in the model's dtype, such that denoised = x - sigma v.
+        """Return the velocity v (rows, 16, height, width) in the model's dtype, such that denoised = x - sigma v.
 
-        x has the same shape and dtype; row i is evaluated with prompt i.
+        ``x`` has the same shape and dtype; row i is evaluated with prompt i.
         """
         ...
 
 
 class PreparedPrompt(Protocol):
-    """A prompt as the transformer keeps it, worked out once and used in every stage while the weights stay."""
+    """A prompt prepared by the transformer; computed once and reused in every stage until the weights change."""
 
     @property
     def tokens(self) -> int:
-        """Tokens before padding."""
+        """Number of tokens before padding."""
         ...
 
 
 Combine = Callable[[Tensor, Tensor], Tensor]
-"""Two results of attention (rows, tokens, width), all heads side by side, in; one out."""
+"""(attention to the own caption, attention to the other caption) -> combined attention; all (rows, tokens, width)."""
 
 
 @dataclass(frozen=True, slots=True)
 class AttentionGuidance:
-    """Holds the attention of a picture to its caption against its attention to another caption."""
+    """Guides a picture's attention to its own caption by its attention to another caption."""
 
     prompt: PreparedPrompt
     """The other caption."""
     combine: Combine
-    """(to its own caption, to the other one) -> what is taken."""
     captions: bool
-    """Whether the caption's own tokens are guided, too, each by that in its place in the other caption."""
+    """Whether the caption's own tokens are guided too, by the tokens at the same positions of the other caption."""
 
 
 class Transformer(Protocol):
     """The velocity model."""
 
+    module: nn.Module
+    """The module that holds the weights. LoRAs write to them in place."""
+    origin: Callable[[str], Tensor]
+    """Weight's name -> the weight as it was loaded, reread from the model's files."""
+
     @property
     def dtype(self) -> torch.dtype:
-        """What it computes in."""
+        """The dtype of computation."""
         ...
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """The device that computes."""
+        ...
+
+    def weights_changed(self) -> None:
+        """Drop values derived from the weights; called after weights were written."""
+        ...
+
+    def offload(self) -> bool:
+        """Stream more of the blocks from the computer's memory; returns whether there was another to stream."""
         ...
 
     def prompt(self, features: Tensor, value_scale: Tensor | None = None) -> PreparedPrompt:
-        """Once per prompt: text features (tokens, channels) -> refined caption tokens.
+        """Convert text features (tokens, channels) to refined caption tokens; called once per prompt.
 
-        ``value_scale`` (tokens,) are factors of what is read from the tokens; left out, all are 1.
+        ``value_scale`` (tokens,) are factors of the tokens' attention values; None means ones.
         """
         ...
 
@@ -87,56 +106,33 @@ class Transformer(Protocol):
         sigmas: Sequence[float],
         guidance: AttentionGuidance | None = None,
     ) -> Evaluation:
-        """Prepare a stage's evaluations, once per stage.
+        """Prepare a stage's evaluations; called once per stage.
 
-        ``size`` is the latent's (height, width), both even; ``sigmas`` are the noise levels that will be asked for, so
-        that their modulations are worked out together (others still work, one by one). ``guidance`` changes the first
-        row alone.
+        ``size`` is the latent's (height, width), both even. ``sigmas`` are the expected noise levels, whose modulations
+        are computed together; other levels are computed one by one. ``guidance`` applies to the first row only.
         """
         ...
 
 
 class Codec(Protocol):
-    """Latents to pictures."""
+    """Converts latents to pictures and back."""
 
     def decode(self, latent: Tensor) -> Tensor:
-        """Latent in VAE space (1, 16, h, w) -> picture (8h, 8w, 3), float32 on the CPU, 0…1."""
+        """Decode a latent in VAE space (1, 16, h, w) to a picture (8h, 8w, 3), float32 on the CPU, 0…1."""
         ...
-
-
-@runtime_checkable
-class TiledCodec(Protocol):
-    """A codec that can do with less memory."""
 
     def decode_tiled(self, latent: Tensor) -> Tensor:
-        """As ``Codec.decode``, tile by tile; colours may differ a little."""
+        """Decode tile by tile, which takes less memory; colours may differ slightly from ``decode``."""
         ...
-
-
-@runtime_checkable
-class Offloadable(Protocol):
-    """A network that can do with less of its device's memory."""
-
-    def offload(self) -> bool:
-        """Keep weights in the computer's memory, from where they are streamed: slower, the same results.
-
-        Says whether that saves anything that was not saved before.
-        """
-        ...
-
-
-@runtime_checkable
-class PictureEncoder(Protocol):
-    """A codec that goes the other way, too."""
 
     def encode(self, picture: Tensor) -> Tensor:
-        """Picture (8h, 8w, 3), float32, 0…1 -> latent in VAE space (1, 16, h, w), float32 on the CPU."""
+        """Encode a picture (8h, 8w, 3), float32, 0…1, to a latent in VAE space (1, 16, h, w), float32 on the CPU."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class LatentFormat:
-    """How VAE space and model space are related: model = (vae - shift) * scale."""
+    """The conversion between VAE space and model space: model = (vae - shift) * scale."""
 
     scale: float = 0.3611
     shift: float = 0.1159
@@ -144,7 +140,7 @@ class LatentFormat:
 
 @dataclass(frozen=True, slots=True)
 class PreviewFactors:
-    """A linear guess at the picture: rgb = denoised (model space) @ factors + bias, in -1…1."""
+    """A linear approximation of the decoder: rgb = denoised (model space) @ factors + bias, in -1…1."""
 
     factors: tuple[tuple[float, float, float], ...]
     """One row per latent channel."""
@@ -153,7 +149,7 @@ class PreviewFactors:
 
 @dataclass(frozen=True, slots=True)
 class Components:
-    """A model, loaded and ready."""
+    """A loaded model."""
 
     card: ModelCard
     text: TextEncoder
@@ -162,4 +158,4 @@ class Components:
     latent: LatentFormat
     preview: PreviewFactors
     notes: tuple[Text, ...] = ()
-    """What the user should know of how the weights are held: packed, or unpacked and so larger than their files."""
+    """Messages for the user about packed weights: kept packed, or unpacked and so larger than their files."""

@@ -10,7 +10,7 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import psutil
 import pynvml
@@ -26,7 +26,7 @@ _CHUNK = 2**30
 _SPARE_MEMORY = 4 * 10**9
 """Bytes of the computer's memory that pinned memory must leave free."""
 _OUTSIDE_TORCH = 3 * 10**8
-"""Bytes of a card for what torch's allocator doesn't count, such as cuBLAS's and cuDNN's own."""
+"""Bytes of device memory outside torch's allocator, such as those of cuBLAS and cuDNN."""
 _OUT_OF_MEMORY = (
     "out of memory",
     "DefaultCPUAllocator",
@@ -38,8 +38,8 @@ _OUT_OF_MEMORY = (
     "OUT_OF_DEVICE_MEMORY",
     "OUT_OF_RESOURCES",
 )
-"""Parts of the messages of a plain RuntimeError. They are those of CPUs, of CUDA's libraries, of cuDNN,
-which hides why its engines failed, of Apple's devices, which bound a single buffer, and of Intel's."""
+"""Parts of RuntimeError messages that mean out of memory, of CPUs, CUDA's libraries, cuDNN (which hides the reason),
+Apple's devices (which limit a single buffer) and Intel's."""
 _OWN_MEMORY: dict[str, Any] = {"cuda": torch.cuda, "xpu": torch.xpu}
 """Devices with their own memory."""
 BFLOAT16_CAPABILITY = (8, 0)
@@ -96,7 +96,7 @@ def device_title(device: torch.device) -> str:
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Return the free bytes of an accelerator, on Apple's of what the system recommends; None for other devices."""
+    """Return the free bytes of an accelerator (Apple: of the recommended maximum); None for other devices."""
     if device.type == "mps" and torch.backends.mps.is_available():
         return max(0, torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
     backend = _OWN_MEMORY.get(device.type)
@@ -112,7 +112,7 @@ def _free_and_total(device: torch.device) -> tuple[int, int]:
     except RuntimeError:
         if device.type != "xpu":
             raise
-        # Many Intel GPUs don't tell what is free; then what other programs use is unknown.
+        # Many Intel GPUs don't report free memory; then the memory of other programs is unknown.
         total = torch.xpu.get_device_properties(device).total_memory
         free = total - torch.xpu.memory_reserved(device)
     return free, total
@@ -121,8 +121,8 @@ def _free_and_total(device: torch.device) -> tuple[int, int]:
 def keep_to_own_memory(device: torch.device) -> None:
     """On Windows, let CUDA allocations fail where the card's memory ends; call it before each load of a model.
 
-    NVIDIA's drivers since 536.40 would take the computer's memory instead, at a fraction of the speed: no error would
-    ever say that weights have to be streamed.
+    Otherwise NVIDIA's drivers since 536.40 use the computer's memory, at a fraction of the speed, and no out-of-memory
+    error makes the run stream weights.
     """
     if platform.system() != "Windows" or not is_asynchronous(device):
         return
@@ -251,10 +251,10 @@ def _pinned(shape: Sequence[int], dtype: torch.dtype) -> Tensor | None:
 def seconds_of(device: torch.device, work: Callable[[], object]) -> float:
     """Return the seconds that ``work`` takes on a device, after all earlier work is finished."""
     _finish(device)
-    begun = time.perf_counter()
+    started = time.perf_counter()
     work()
     _finish(device)
-    return time.perf_counter() - begun
+    return time.perf_counter() - started
 
 
 def _finish(device: torch.device) -> None:
@@ -262,37 +262,21 @@ def _finish(device: torch.device) -> None:
         torch.accelerator.synchronize(device)
 
 
-class Copies(Protocol):
-    """Copies tensors to a device, concurrently with computation if the device can do both."""
+class Copies:
+    """Copies tensors to a device synchronously; a subclass copies concurrently with computation."""
 
     def wait_for_compute(self) -> None:
         """Let later copies wait for the computation queued so far, so that they may overwrite what it reads."""
-        ...
 
     def begin(self, fill: Callable[[Callable[[Tensor, Tensor], None]], _Made]) -> tuple[_Made, object]:
         """Call ``fill`` with a function that copies (target, source); return its result and an event for ``wait``."""
-        ...
-
-    def wait(self, event: object) -> None:
-        """Let computation queued from now on wait for the copies of an event; doesn't block the host."""
-        ...
-
-
-class SyncCopies:
-    """Synchronous copies."""
-
-    def wait_for_compute(self) -> None:
-        """See ``Copies``."""
-
-    def begin(self, fill: Callable[[Callable[[Tensor, Tensor], None]], _Made]) -> tuple[_Made, object]:
-        """See ``Copies``."""
         return fill(_copy), None
 
     def wait(self, event: object) -> None:
-        """See ``Copies``."""
+        """Let computation queued from now on wait for the copies of an event; doesn't block the host."""
 
 
-class AsyncCopies:
+class AsyncCopies(Copies):
     """Asynchronous copies in a separate CUDA stream."""
 
     def __init__(self, device: torch.device) -> None:
@@ -322,7 +306,7 @@ def _copy(target: Tensor, source: Tensor) -> None:
 
 def copies_to(device: torch.device) -> Copies:
     """Return the way to copy weights to a device."""
-    return AsyncCopies(device) if is_asynchronous(device) else SyncCopies()
+    return AsyncCopies(device) if is_asynchronous(device) else Copies()
 
 
 def host_memory(device: torch.device) -> Callable[[Tensor], Tensor]:

@@ -1,7 +1,7 @@
 """The same Components at toy size, with random weights of diffusers' and transformers' own classes, for tests.
 
 ``tiny_components`` builds them in memory, ``write_tiny_model`` as a model folder. The same seed gives the same weights
-in both. Pictures are noise, but every piece of the real path is passed through.
+in both. Pictures are noise, but all code of the real models runs.
 """
 
 from __future__ import annotations

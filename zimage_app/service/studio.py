@@ -21,7 +21,7 @@ from zimage_app.domain.plan import GenerationPlan, make_plan
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.text import Text
 from zimage_app.domain.upscaling import Upscaling, upscaled
-from zimage_app.models.find.catalogue import Shelves, find_model, list_models, look_up
+from zimage_app.models.find.catalogue import ModelFolders, find_model, list_models, look_up
 from zimage_app.models.find.model_source import ModelSource
 from zimage_app.models.find.sizes import suggested
 from zimage_app.service.diagnostics.details import Section, details
@@ -115,15 +115,15 @@ class Studio:
         self._jobs = Dispatcher(config.state, self._gallery, self._all_runners(), self._rules)
         self.inputs.in_use = self._jobs.start_pictures
         self.groups = Groups(config.outputs, self.view)
-        self.default_model = self._found(default_model(config), config.shelves).card.name
+        self.default_model = self._found(default_model(config), config.model_folders).card.name
 
     def cards(self) -> tuple[ModelCard, ...]:
         """Return the models on this machine, or all known ones if pictures are made by remote runners."""
         anywhere = not self._config.runner.is_local
-        sources = [source for source in list_models(self._config.shelves) if source.present or anywhere]
+        sources = [source for source in list_models(self._config.model_folders) if source.present or anywhere]
         names = {source.card.name for source in sources}
         if self._config.model is not None:
-            chosen = self._found(self._config.model, self._config.shelves)
+            chosen = self._found(self._config.model, self._config.model_folders)
             sources += [] if chosen.card.name in names else [chosen]
         return tuple(source.card for source in sources)
 
@@ -137,13 +137,13 @@ class Studio:
 
     def _source(self, name: str) -> ModelSource:
         given = self._config.model
-        if given is not None and (source := self._found(given, self._config.shelves)).card.name == name:
+        if given is not None and (source := self._found(given, self._config.model_folders)).card.name == name:
             return source
-        return self._found(name, self._config.visitors_shelves)
+        return self._found(name, self._config.visitors_model_folders)
 
-    def _found(self, name: str, shelves: Shelves) -> ModelSource:
+    def _found(self, name: str, model_folders: ModelFolders) -> ModelSource:
         """Return a model by name; its files need not be on this machine if runners are remote. Raises ModelError."""
-        return find_model(name, shelves) if self._config.runner.is_local else look_up(name, shelves)
+        return find_model(name, model_folders) if self._config.runner.is_local else look_up(name, model_folders)
 
     def width(self, model: str) -> int | None:
         """Return the width of a model's transformer; None if unknown. Raises ModelError if the model isn't here."""

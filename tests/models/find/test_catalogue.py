@@ -12,8 +12,8 @@ from tests.models.hub.fake_hub import forget_this_machine
 from zimage_app.domain.card import Z_IMAGE, Z_IMAGE_TURBO
 from zimage_app.domain.errors import ModelError
 from zimage_app.domain.settings.stage import REFERENCE_STAGES
-from zimage_app.models.find.card_file import read_card
-from zimage_app.models.find.catalogue import Shelves, find_model, list_models, look_up
+from zimage_app.models.find.card_file import plain_card, read_card
+from zimage_app.models.find.catalogue import ModelFolders, find_model, list_models, look_up
 from zimage_app.service.setup.config import StudioConfig
 
 ROOT = Path(__file__).parents[3]
@@ -62,11 +62,11 @@ def test_lists_what_is_there_and_what_could_be(tmp_path: Path) -> None:
     make_model(models, "demo")
     (models / "no-model").mkdir()
     (models / "README.md").write_text("", encoding="utf-8")
-    found = {source.card.name: source.present for source in list_models(Shelves(models, SHIPPED))}
+    found = {source.card.name: source.present for source in list_models(ModelFolders(models, SHIPPED))}
     named = {path.stem: False for path in SHIPPED.glob("*.yaml")}
     assert found == {"demo": True, "mine": True} | named
     assert {"z-image-turbo", "z-image"} <= set(named)
-    nowhere = {source.card.name: source for source in list_models(Shelves(tmp_path / "nowhere", SHIPPED))}
+    nowhere = {source.card.name: source for source in list_models(ModelFolders(tmp_path / "nowhere", SHIPPED))}
     assert nowhere["z-image-turbo"].card == Z_IMAGE_TURBO
     assert nowhere["z-image"].card == Z_IMAGE
 
@@ -89,33 +89,33 @@ def test_a_model_with_a_broken_card_does_not_hide_the_others(tmp_path: Path, cap
 
 
 def test_turbo_is_here_once_all_its_parts_are(tmp_path: Path) -> None:
-    shelves = Shelves(tmp_path / "models", SHIPPED)
+    model_folders = ModelFolders(tmp_path / "models", SHIPPED)
     (tmp_path / "models").mkdir()
     make_model(tmp_path / "models", "demo")
     home = tmp_path / "models" / "z-image-turbo"
     for part in ("transformer", "text_encoder", "vae", "tokenizer"):
         says = r"z-image-turbo is not .*: fetch it \(33 GB\) .*models fetch z-image-turbo'; ready to use now: demo\."
         with pytest.raises(ModelError, match=says) as caught:
-            find_model("z-image-turbo", shelves)
+            find_model("z-image-turbo", model_folders)
         assert "models fetch z-image-turbo" in caught.value.text.zh
         assert (f"{part}" in caught.value.text.en) is home.exists()
         write_part(home / part)
-    source = find_model("z-image-turbo", shelves)
+    source = find_model("z-image-turbo", model_folders)
     assert source.card == Z_IMAGE_TURBO
     assert {place.path.parent for place in source.places.by_name.values()} == {home}
-    assert find_model("Tongyi-MAI/Z-Image-Turbo", shelves) == source
+    assert find_model("Tongyi-MAI/Z-Image-Turbo", model_folders) == source
 
 
 def test_a_shard_that_is_missing_is_to_be_fetched(tmp_path: Path) -> None:
-    shelves = Shelves(tmp_path, SHIPPED)
+    model_folders = ModelFolders(tmp_path, SHIPPED)
     for part in ("transformer", "text_encoder", "vae", "tokenizer"):
         write_part(tmp_path / "z-image-turbo" / part)
     index = {"weight_map": {"a": "a.safetensors", "b": "b.safetensors"}}
     folder = tmp_path / "z-image-turbo" / "transformer"
     (folder / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
-    assert list(look_up("z-image-turbo", shelves).missing) == ["transformer"]
+    assert list(look_up("z-image-turbo", model_folders).missing) == ["transformer"]
     (folder / "b.safetensors").write_bytes(b"")
-    assert not look_up("z-image-turbo", shelves).missing
+    assert not look_up("z-image-turbo", model_folders).missing
 
 
 def test_what_macos_leaves_beside_a_file_is_no_part_of_a_model(
@@ -129,9 +129,9 @@ def test_what_macos_leaves_beside_a_file_is_no_part_of_a_model(
     (vae / "a.safetensors").rename(vae / "._a.safetensors")
     named.mkdir()
     (named / "._own.yaml").write_bytes(b"Mac OS X\0")
-    shelves = Shelves(models, named, shipped_names=SHIPPED)
-    assert list(look_up("z-image-turbo", shelves).missing) == ["vae"]
-    assert "._own" not in [source.card.name for source in list_models(shelves)]
+    model_folders = ModelFolders(models, named, shipped_names=SHIPPED)
+    assert list(look_up("z-image-turbo", model_folders).missing) == ["vae"]
+    assert "._own" not in [source.card.name for source in list_models(model_folders)]
     assert "._own" not in caplog.text
 
 
@@ -144,7 +144,7 @@ def test_what_another_program_has_fetched_is_used_in_place(tmp_path: Path, empty
     scope = tmp_path / "modelscope-cache" / "models" / "Tongyi-MAI" / "Z-Image-Turbo"
     for part in ("vae", "tokenizer"):
         write_part(scope / part)
-    source = find_model("z-image-turbo", Shelves(tmp_path / "models", SHIPPED))
+    source = find_model("z-image-turbo", ModelFolders(tmp_path / "models", SHIPPED))
     assert source.places.transformer.path == snapshot / "transformer"
     assert source.places.transformer.config == snapshot / "transformer" / "config.json"
     assert source.places.vae.path == scope / "vae"
@@ -162,7 +162,7 @@ def test_any_repository_of_the_hub_has_a_name(tmp_path: Path) -> None:
 def test_a_folder_laid_out_as_comfyui_does_goes_before_a_named_model(tmp_path: Path) -> None:
     folder = tmp_path / "z-image-turbo"
     (folder / "diffusion_models").mkdir(parents=True)
-    source = find_model("z-image-turbo", Shelves(tmp_path, SHIPPED))
+    source = find_model("z-image-turbo", ModelFolders(tmp_path, SHIPPED))
     assert source.places.transformer.path == folder / "diffusion_models"
     assert source.card == Z_IMAGE_TURBO
 
@@ -171,7 +171,7 @@ def test_a_card_in_its_folder_changes_a_named_model(tmp_path: Path) -> None:
     home = tmp_path / "z-image-turbo"
     home.mkdir()
     (home / "card.yaml").write_text("title: {en: Mine, zh: 我的}\n", encoding="utf-8")
-    card = look_up("z-image-turbo", Shelves(tmp_path, SHIPPED)).card
+    card = look_up("z-image-turbo", ModelFolders(tmp_path, SHIPPED)).card
     assert card == replace(Z_IMAGE_TURBO, title=card.title)
     assert card.title.zh == "我的"
 
@@ -197,7 +197,7 @@ def test_a_card_fills_up_with_the_reference(tmp_path: Path) -> None:
         "examples: [a boat, 船]\n",
         encoding="utf-8",
     )
-    card = read_card(path, "mine")
+    card = read_card(path, plain_card("mine"))
     first, second, third, fourth = card.stages
     assert first == REFERENCE_STAGES[0].model_copy(update={"cfg": 3.0})
     assert second.easycache is not None
@@ -234,7 +234,7 @@ def test_a_wrong_card_is_refused_with_its_line(tmp_path: Path, text: str, line: 
     path = tmp_path / "card.yaml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ModelError) as caught:
-        read_card(path, "mine")
+        read_card(path, plain_card("mine"))
     assert f"card.yaml, line {line}, column " in caught.value.text.en
     assert says in caught.value.text.en
     assert f"card.yaml 第 {line} 行" in caught.value.text.zh
@@ -256,9 +256,9 @@ def test_where_strangers_choose_only_listed_names_mean_a_model(
     models = tmp_path / "models"
     models.mkdir()
     make_model(models, "mine")
-    shelves = StudioConfig(models=models, shared=True).visitors_shelves
-    assert look_up("mine", shelves).card.name == "mine"
+    model_folders = StudioConfig(models=models, shared=True).visitors_model_folders
+    assert look_up("mine", model_folders).card.name == "mine"
     with pytest.raises(ModelError, match=r"^There is no model '.{0,80}' on this page; choose one of") as caught:
-        find_model(name.format(folder=models), shelves)
+        find_model(name.format(folder=models), model_folders)
     assert len(str(caught.value)) < 400
-    assert StudioConfig(models=models).visitors_shelves == StudioConfig(models=models).shelves
+    assert StudioConfig(models=models).visitors_model_folders == StudioConfig(models=models).model_folders

@@ -18,7 +18,7 @@ from tests.models.qwen import word_list, write_qwen_tokenizer
 from tests.models.weights.test_packing import original_vae_names
 from zimage_app.domain.card import Z_IMAGE, Z_IMAGE_TURBO
 from zimage_app.domain.errors import ModelError
-from zimage_app.models.find.catalogue import Shelves, find_model, list_models
+from zimage_app.models.find.catalogue import ModelFolders, find_model, list_models
 from zimage_app.models.find.comfyui import card_of_file, find_comfy_models
 from zimage_app.models.find.model_files import part_files
 from zimage_app.models.find.model_source import ModelSource
@@ -77,12 +77,12 @@ def test_a_model_is_put_together(root: Path, tmp_path: Path) -> None:
 
 
 def test_it_is_found_by_name_behind_the_apps_own(root: Path, tmp_path: Path) -> None:
-    shelves = Shelves(tmp_path / "models", comfyui=root)
-    assert find_model("z_image_turbo_bf16", shelves).places.vae.path.name == "ae.safetensors"
+    model_folders = ModelFolders(tmp_path / "models", comfyui=root)
+    assert find_model("z_image_turbo_bf16", model_folders).places.vae.path.name == "ae.safetensors"
     own = tmp_path / "models" / "z_image_turbo_bf16"
     (own / "diffusion_models").mkdir(parents=True)
-    assert find_model("z_image_turbo_bf16", shelves).folder == own
-    assert len(list_models(shelves)) == 1
+    assert find_model("z_image_turbo_bf16", model_folders).folder == own
+    assert len(list_models(model_folders)) == 1
 
 
 def test_folders_of_older_versions(root: Path, tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_what_is_missing_can_be_fetched(root: Path, tmp_path: Path) -> None:
     place = source.places.tokenizer
     assert place.path == tmp_path / "models" / "z-image-turbo" / "tokenizer"
     with pytest.raises(ModelError, match=r"text_encoder, vae, tokenizer missing\): fetch it with"):
-        find_model("z_image_turbo_bf16", Shelves(tmp_path / "models", comfyui=root))
+        find_model("z_image_turbo_bf16", ModelFolders(tmp_path / "models", comfyui=root))
 
 
 def test_the_tokenizer_of_any_model_will_do(root: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from tests.models.hub.fake_hub import FakeHub, forget_this_machine, serve
 from zimage_app.models.hub.retry_policy import RetryPolicy
 
 REPO = "Tongyi-MAI/Z-Image-Turbo"
-HASTY = RetryPolicy(first=10.0, answer=10.0, silence=10.0, attempts=3, pause=0.0, longest=0.01)
+HASTY = RetryPolicy(first=10.0, answer=10.0, silence=10.0, attempts=3, pause=0.0, max_pause=0.01)
 """For tests: no pauses."""
 
 

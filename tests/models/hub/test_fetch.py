@@ -30,7 +30,7 @@ from zimage_app.models.hub import receipt
 from zimage_app.models.hub.fetch import Meter, fetch, plan_fetch
 from zimage_app.models.hub.hosts import Host, HuggingFace, ModelScope
 from zimage_app.models.hub.listing import RepoFile
-from zimage_app.models.hub.transfer import Stopped, Task, Transfer
+from zimage_app.models.hub.transfer import FileDownload, Stopped, Transfer
 
 ROOT = Path(__file__).parents[3]
 SHARD = SHARDS[0]
@@ -235,7 +235,7 @@ def test_a_fetch_can_be_stopped_while_nothing_comes(hub: FakeHub, models: Path) 
     """The hub stays silent for as long as it is waited for: only hanging up ends that."""
     stopped, never = threading.Event(), threading.Event()
     hub.faults[SHARD] = [Fault(hold=never)]
-    patience = replace(HASTY, silence=600.0)
+    retry_policy = replace(HASTY, silence=600.0)
 
     def tell(progress: FetchProgress) -> None:
         if progress.done > progress.size - 200_000:
@@ -243,7 +243,7 @@ def test_a_fetch_can_be_stopped_while_nothing_comes(hub: FakeHub, models: Path) 
 
     try:
         with pytest.raises(Stopped):
-            fetch(plan_fetch(source(models), HuggingFace(hub.url), models, HASTY), tell, patience, stopped)
+            fetch(plan_fetch(source(models), HuggingFace(hub.url), models, HASTY), tell, retry_policy, stopped)
     finally:
         never.set()
 
@@ -270,9 +270,9 @@ def test_a_connection_that_the_next_file_uses_already_is_hung_up_too(
     with httpx.Client(limits=httpx.Limits(max_connections=1), timeout=600) as client:
         transfer = Transfer(client, HASTY, moved, stopped)
 
-        def task(number: int) -> Task:
+        def task(number: int) -> FileDownload:
             path = SHARDS[number]
-            return Task(
+            return FileDownload(
                 file=RepoFile(path, sizes[path], None),
                 url=host.url(listing, path),
                 repo=REPO,
@@ -417,8 +417,8 @@ def test_a_disk_without_room_is_said_before_anything_comes(hub: FakeHub, models:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_a_disk_that_fills_up_meanwhile_is_said(hub: FakeHub, models: Path) -> None:
-    (errand,) = plan_fetch(source(models), HuggingFace(hub.url), models, HASTY).errands
-    part = errand.part(next(file for file in errand.files if file.path == SHARD))
+    (repo_download,) = plan_fetch(source(models), HuggingFace(hub.url), models, HASTY).repo_downloads
+    part = repo_download.part(next(file for file in repo_download.files if file.path == SHARD))
     part.parent.mkdir(parents=True)
     part.symlink_to("/dev/full")
     with pytest.raises(FetchError, match=r"too full: .* are free; make room and start again"):

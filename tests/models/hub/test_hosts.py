@@ -18,8 +18,8 @@ from tests.models.hub.conftest import HASTY, REPO
 from tests.models.hub.fake_hub import FakeHub
 from zimage_app.domain.errors import FetchError
 from zimage_app.models.find.model_source import Remote
-from zimage_app.models.hub.hosts import HuggingFace, ModelScope, host_of, reach
-from zimage_app.models.hub.listing import Checksum, Listing, RepoFile, is_inside
+from zimage_app.models.hub.hosts import HuggingFace, ModelScope, check_connection, host_of
+from zimage_app.models.hub.listing import Checksum, RepoFile, RepoListing, is_inside
 from zimage_app.models.hub.retry_policy import Busy, RetryPolicy
 
 
@@ -94,18 +94,18 @@ class _Lost(HuggingFace):
 def test_a_name_that_is_looked_up_for_ever_is_waited_for_no_longer() -> None:
     lost = _Lost()
     with pytest.raises(FetchError, match=r"lost\.example cannot be reached"):
-        reach(lost, 0.05)
+        check_connection(lost, 0.05)
     lost.given_up.set()
 
 
 def test_whoever_is_there_is_reached(hub: FakeHub, silent: str) -> None:
-    reach(HuggingFace(hub.url), 10.0)
-    reach(ModelScope(silent), 10.0)  # slow is not gone
+    check_connection(HuggingFace(hub.url), 10.0)
+    check_connection(ModelScope(silent), 10.0)  # slow is not gone
 
 
 def test_nobody_is_reached() -> None:
     with pytest.raises(FetchError, match=r"127\.0\.0\.1:\d+ cannot be reached"):
-        reach(HuggingFace(nobody()), 10.0)
+        check_connection(HuggingFace(nobody()), 10.0)
 
 
 def test_a_silent_hub_is_waited_for_no_longer(silent: str) -> None:
@@ -153,7 +153,7 @@ def test_a_proxy_that_cannot_be_used_is_named(
 ) -> None:
     monkeypatch.setenv(variable, address)
     with pytest.raises(FetchError, match=says) as caught:
-        reach(HuggingFace(hub.url), 10.0)
+        check_connection(HuggingFace(hub.url), 10.0)
     assert "secret" not in str(caught.value)
     assert variable in caught.value.text.zh
 
@@ -171,7 +171,7 @@ def test_a_socks_proxy_with_a_slow_hub_behind_it_is_reached(monkeypatch: pytest.
     with answering(_Socks) as address:
         monkeypatch.setenv("NO_PROXY", "")
         monkeypatch.setenv("ALL_PROXY", address.replace("http:", "socks5:"))
-        reach(HuggingFace("http://example.org"), 5.0)
+        check_connection(HuggingFace("http://example.org"), 5.0)
 
 
 @pytest.mark.parametrize("endpoint", ["hf-mirror.com", "https://", "ftp://example.org", "https://[::1"])
@@ -199,10 +199,10 @@ def test_an_unknown_source_is_refused_with_those_there_are() -> None:
 
 
 def test_pauses() -> None:
-    patience = RetryPolicy(pause=1.0, longest=60.0)
-    assert [patience.after(failures) for failures in (1, 2, 3, 9)] == [1.0, 2.0, 4.0, 60.0]
-    assert patience.after(1, asked=30.0) == 30.0
-    assert patience.after(1, asked=9999.0) == 60.0
+    retry_policy = RetryPolicy(pause=1.0, max_pause=60.0)
+    assert [retry_policy.after(failures) for failures in (1, 2, 3, 9)] == [1.0, 2.0, 4.0, 60.0]
+    assert retry_policy.after(1, asked=30.0) == 30.0
+    assert retry_policy.after(1, asked=9999.0) == 60.0
 
 
 def test_retry_after_is_a_number_or_a_date() -> None:
@@ -232,8 +232,8 @@ def test_paths_that_lead_outside(path: str) -> None:
     assert is_inside("transformer/config.json")
 
 
-def listing(*paths: str) -> Listing:
-    return Listing("a/b", "main", tuple(RepoFile(path, 1, None) for path in paths))
+def listing(*paths: str) -> RepoListing:
+    return RepoListing("a/b", "main", tuple(RepoFile(path, 1, None) for path in paths))
 
 
 def test_of_two_copies_of_the_weights_one_is_taken() -> None:

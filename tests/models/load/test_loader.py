@@ -22,7 +22,7 @@ from zimage_app.domain.errors import LoadingCancelled, ModelError
 from zimage_app.models.components import Components, LatentFormat
 from zimage_app.models.find.catalogue import find_model
 from zimage_app.models.find.model_files import CONFIGS
-from zimage_app.models.load.loader import FLUX_PREVIEW, LoadProgress, load_components, load_transformer
+from zimage_app.models.load.loader import FLUX_PREVIEW, LoadProgress, ignore_progress, load_components, load_transformer
 from zimage_app.models.load.memory_plan import plan_memory
 from zimage_app.models.networks.networks import TEXT_ENCODER as TEXT_KIND
 from zimage_app.models.networks.networks import TRANSFORMER as TRANSFORMER_KIND
@@ -45,7 +45,7 @@ def folder(tiny_folder: Path, tmp_path: Path) -> Path:
 
 def load(folder: Path, plan: MemoryPlan = CPU, seen: list[LoadProgress] | None = None) -> Components:
     source = find_model(str(folder), folder.parent)
-    return load_components(source, plan, None if seen is None else seen.append)
+    return load_components(source, plan, ignore_progress if seen is None else seen.append)
 
 
 def velocity(components: Components) -> Tensor:

@@ -17,6 +17,7 @@ from tests.models.lora_support import (
     changed,
     float32_module,
     low_rank,
+    patchable,
     state,
     weight,
     write,
@@ -43,7 +44,7 @@ def pristine(module: nn.Module) -> dict[str, Tensor]:
 @pytest.fixture(scope="module")
 def manager(module: nn.Module, pristine: dict[str, Tensor]) -> LoraManager:
     del pristine  # copied before the first LoRA
-    return LoraManager(module)
+    return LoraManager(patchable(module))
 
 
 def _stack(case: str, folder: Path, pristine: dict[str, Tensor]) -> list[ResolvedLora]:

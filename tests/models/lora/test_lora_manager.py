@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.models.lora_support import GOLDEN, OUT, changed, low_rank, state, write
+from tests.models.lora_support import GOLDEN, OUT, changed, low_rank, patchable, state, write
 from tests.models.stock import golden_module, normal
 from zimage_app.domain.errors import LoraError
-from zimage_app.models.lora import LoraManager, Patchable, ResolvedLora, applied
+from zimage_app.models.lora import LoraManager, ResolvedLora
 from zimage_app.models.networks.transformer import FastTransformer
 
 _COMFY = GOLDEN / "tiny_lora_comfy.safetensors"
@@ -36,22 +36,10 @@ class _FeedForward(nn.Module):
             self.w1.weight.copy_(normal(6, 8, seed=seed))
 
 
-class _Observed:
-    """A transformer that counts how often it is told of changes."""
-
-    device = torch.device("cpu")
-
-    def __init__(self, module: nn.Module) -> None:
-        self.module = module
-        self.told = 0
-
-    def weights_changed(self) -> None:
-        self.told += 1
-
-
 @pytest.fixture(scope="module")
 def fast() -> FastTransformer:
-    return FastTransformer(golden_module(torch.bfloat16))
+    module = golden_module(torch.bfloat16)
+    return FastTransformer(module, origin=state(module).__getitem__)
 
 
 @pytest.fixture(scope="module")
@@ -72,10 +60,6 @@ def _file(folder: Path, layers: tuple[int, ...], name: str, *, size: float = 1.0
     for layer in layers:
         tensors |= low_rank(f"layers.{layer}.feed_forward.w1", (6, 8), rank=2, seed=10 * layer)
     return ResolvedLora(write(folder, {key: size * value for key, value in tensors.items()}, name), 1.0)
-
-
-def test_fast_transformer_is_patchable(fast: FastTransformer) -> None:
-    assert isinstance(fast, Patchable)
 
 
 def test_merge_is_rounded_once(fast: FastTransformer, manager: LoraManager, pristine: dict[str, Tensor]) -> None:
@@ -122,17 +106,17 @@ def test_addresses_and_shared_storage_stay(fast: FastTransformer, manager: LoraM
     assert len(storages) == 1
 
 
-def test_derived_values_are_told_once_per_change(tmp_path: Path) -> None:
-    observed = _Observed(Fragile())
+def test_derived_values_are_updated_once_per_change(tmp_path: Path) -> None:
+    observed = patchable(Fragile())
     manager, lora = LoraManager(observed), _file(tmp_path, (0, 1), "a")
-    for uses, told in (([lora], 1), ([lora], 1), ([ResolvedLora(lora.path, 0.5)], 2), ([], 3), ([], 3)):
+    for uses, count in (([lora], 1), ([lora], 1), ([ResolvedLora(lora.path, 0.5)], 2), ([], 3), ([], 3)):
         manager.apply(uses)
-        assert observed.told == told
+        assert observed.changes == count
 
 
 def test_only_what_changed_is_written(tmp_path: Path) -> None:
     module = Fragile()
-    manager = LoraManager(module)
+    manager = LoraManager(patchable(module))
     one, two = _file(tmp_path, (0, 1), "one"), _file(tmp_path, (1, 2), "two")
     manager.apply([one])
     versions = [layer["feed_forward"].w1.weight for layer in module.layers]  # type: ignore[index]
@@ -148,15 +132,15 @@ def test_only_what_changed_is_written(tmp_path: Path) -> None:
 def test_strength_zero_is_off_and_is_not_even_read(tmp_path: Path) -> None:
     module = Fragile()
     before = state(module)
-    manager = LoraManager(module)
+    manager = LoraManager(patchable(module))
     assert manager.apply([ResolvedLora(tmp_path / "missing.safetensors", 0.0)]) == []
     assert changed(before, module) == set()
-    assert manager.uses == ()
+    assert manager._stack == ()
 
 
 def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
     module = Fragile()
-    manager, lora = LoraManager(module), _file(tmp_path, (0,), "a")
+    manager, lora = LoraManager(patchable(module)), _file(tmp_path, (0,), "a")
     manager.apply([lora])
     before = state(module)
     _file(tmp_path, (0,), "a", size=2.0)
@@ -172,15 +156,19 @@ def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
 def test_a_bad_file_changes_nothing(on: bool, tmp_path: Path) -> None:
     """The good one before it in the stack isn't put on either."""
     module = Fragile()
-    manager, good, kept = LoraManager(module), _file(tmp_path, (0, 1), "good"), _file(tmp_path, (1, 2), "kept")
+    manager, good, kept = (
+        LoraManager(patchable(module)),
+        _file(tmp_path, (0, 1), "good"),
+        _file(tmp_path, (1, 2), "kept"),
+    )
     if on:
         manager.apply([kept])
-    before, uses = state(module), manager.uses
+    before, stack = state(module), manager._stack
     bad = write(tmp_path, {"layers.2.feed_forward.w1.lora_A.weight": normal(2, 8)}, "bad")
     with pytest.raises(LoraError, match=r"bad\.safetensors"):
         manager.apply([good, ResolvedLora(bad, 1.0)])
     assert changed(before, module) == set()
-    assert manager.uses == uses
+    assert manager._stack == stack
     manager.apply([good, kept])
     manager.apply([kept] if on else [])
     assert changed(before, module) == set()
@@ -192,17 +180,17 @@ def test_a_failure_in_the_middle_undoes_all(
     stop: type[BaseException], after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whichever weight the failure meets, what was on before is on again."""
-    observed = _Observed(Fragile())
+    observed = patchable(Fragile())
     manager, three, kept = LoraManager(observed), _file(tmp_path, (0, 1, 2), "three"), _file(tmp_path, (0,), "kept")
     manager.apply([kept])
-    before, told = state(observed.module), observed.told
+    before, count = state(observed.module), observed.changes
     with monkeypatch.context() as patch:
         patch.setattr(torch, "isfinite", _fails_once(after, stop, torch.isfinite))
         with pytest.raises(stop):
             manager.apply([three, kept])
     assert changed(before, observed.module) == set()
-    assert manager.uses == (kept,)
-    assert observed.told > told
+    assert [(use.identity[0], use.strength) for use in manager._stack] == [(kept.path, kept.strength)]
+    assert observed.changes > count
     manager.apply([])
     assert changed(state(Fragile()), observed.module) == set()
 
@@ -225,14 +213,14 @@ def test_overflow_names_the_file(tmp_path: Path) -> None:
     key = "layers.1.feed_forward.w1"
     huge = {f"{key}.lora_A.weight": torch.full((2, 8), 900.0), f"{key}.lora_B.weight": torch.full((6, 2), 900.0)}
     with pytest.raises(LoraError, match=r"huge\.safetensors: layers\.1.*no longer finite"):
-        LoraManager(module).apply([ResolvedLora(write(tmp_path, huge, "huge"))])
+        LoraManager(patchable(module)).apply([ResolvedLora(write(tmp_path, huge, "huge"))])
     assert changed(before, module) == set()
 
 
 def test_strength_must_be_a_number(tmp_path: Path) -> None:
     lora = _file(tmp_path, (0,), "a")
     with pytest.raises(LoraError, match="strength nan"):
-        LoraManager(Fragile()).apply([ResolvedLora(lora.path, float("nan"))])
+        LoraManager(patchable(Fragile())).apply([ResolvedLora(lora.path, float("nan"))])
 
 
 def test_order_counts_for_dora(tmp_path: Path) -> None:
@@ -240,47 +228,11 @@ def test_order_counts_for_dora(tmp_path: Path) -> None:
     dora = {**low_rank(key, (6, 8), rank=2, seed=3), f"{key}.dora_scale": 2 + normal(6, 1).abs()}
     other = ResolvedLora(write(tmp_path, dora, "dora"), 0.9)
     module = Fragile()
-    manager = LoraManager(module)
+    manager = LoraManager(patchable(module))
     manager.apply([plain, other])
     first = state(module)
     manager.apply([other, plain])
     assert changed(first, module) == {f"{key}.weight"}
-
-
-def test_quantised_weights_are_refused(tmp_path: Path) -> None:
-    module = Fragile()
-    module.layers[1]["feed_forward"].w1.weight.data = torch.zeros(6, 8, dtype=torch.float8_e4m3fn)  # type: ignore[index]
-    with pytest.raises(LoraError, match="float8_e4m3fn"):
-        LoraManager(module).apply([_file(tmp_path, (0,), "a")])
-
-
-def test_a_model_without_weights_takes_none_and_says_so(tmp_path: Path) -> None:
-    manager = LoraManager(object())
-    assert manager.apply([]) == []
-    with pytest.raises(LoraError, match="takes no LoRAs"):
-        manager.apply([_file(tmp_path, (0,), "a")])
-
-
-def test_context_restores_what_was_on(tmp_path: Path) -> None:
-    module = Fragile()
-    manager, lasting, brief = LoraManager(module), _file(tmp_path, (0, 1), "lasting"), _file(tmp_path, (1, 2), "brief")
-    manager.apply([lasting])
-    before = state(module)
-    lasting.path.unlink()
-    with applied(manager, [brief]) as warnings:
-        assert warnings == []
-        assert manager.uses == (brief,)
-        assert changed(before, module)
-    assert manager.uses == (lasting,)
-    assert changed(before, module) == set()
-
-
-def test_context_restores_after_an_exception(tmp_path: Path) -> None:
-    module = Fragile()
-    manager, before = LoraManager(module), state(module)
-    with pytest.raises(ZeroDivisionError), applied(manager, [_file(tmp_path, (0, 1, 2), "a")]):
-        raise ZeroDivisionError
-    assert changed(before, module) == set()
 
 
 def test_weights_made_in_inference_mode_can_be_patched(tmp_path: Path) -> None:
@@ -288,7 +240,7 @@ def test_weights_made_in_inference_mode_can_be_patched(tmp_path: Path) -> None:
     with torch.inference_mode():
         module = Fragile()
     before = state(module)
-    manager = LoraManager(module)
+    manager = LoraManager(patchable(module))
     manager.apply([_file(tmp_path, (0,), "a")])
     assert changed(before, module) == {"layers.0.feed_forward.w1.weight"}
     manager.apply([])

@@ -8,11 +8,11 @@ from torch import Tensor
 
 from tests.models.networks.choices import compiled_blocks
 from tests.models.stock import golden_module, normal, rel
-from zimage_app.engine.guidance.nag import Extrapolation
+from zimage_app.engine.guidance.nag import NagCombine
 from zimage_app.models.components import AttentionGuidance
 from zimage_app.models.networks.transformer import FastTransformer
 
-COMBINE = Extrapolation(6.0, 1.5, 0.5)
+COMBINE = NagCombine(6.0, 1.5, 0.5)
 SCALE = torch.tensor([1.0] * 10 + [-0.7] * 5 + [1.0] * 5)
 X = normal(1, 16, 12, 10)
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tests.fake_gpu import GPU, MixUp, fake_gpu
 from zimage_app.models import device as module
-from zimage_app.models.device import SyncCopies, host_memory
+from zimage_app.models.device import Copies, host_memory
 from zimage_app.models.networks import streaming
 from zimage_app.models.networks.linears import Weight, linear
 from zimage_app.models.networks.streaming import Blocks
@@ -47,7 +47,7 @@ def through(blocks: Blocks[Pair], x: Tensor) -> Tensor:
     return x
 
 
-class Late(SyncCopies):
+class Late(Copies):
     """A device that carries copies out when they are waited for: what is read earlier is not there yet."""
 
     def __init__(self) -> None:
@@ -71,7 +71,7 @@ class Late(SyncCopies):
         self.open[event] = []
 
 
-class Logged(SyncCopies):
+class Logged(Copies):
     """Notes copies in the order of the calls, each with the number of blocks that it waits for."""
 
     def __init__(self) -> None:
@@ -132,8 +132,8 @@ def test_copies_that_nobody_needs_any_more_are_waited_for() -> None:
 
 
 @pytest.mark.parametrize("streamed", [1, 2, 3, 7])
-@pytest.mark.parametrize("copies", [SyncCopies, Late])
-def test_streamed_blocks_compute_as_resident_ones(streamed: int, copies: Callable[[], SyncCopies]) -> None:
+@pytest.mark.parametrize("copies", [Copies, Late])
+def test_streamed_blocks_compute_as_resident_ones(streamed: int, copies: Callable[[], Copies]) -> None:
     x = torch.randn(3, 4)
     wanted = through(Blocks(pairs(7), CPU), x)
     blocks = Blocks(pairs(7), CPU, copies=copies())

@@ -22,7 +22,7 @@ from zimage_app.models.networks.networks import TEXT_ENCODER, TRANSFORMER, open_
 from zimage_app.models.networks.transformer import FastTransformer
 from zimage_app.models.tiny import TINY_TEXT
 from zimage_app.models.weights.packed_weights import Float8Weight, packed_linears
-from zimage_app.models.weights.placement import Holding, MemoryPlan
+from zimage_app.models.weights.placement import MemoryPlan, PackedMode
 from zimage_app.models.weights.weight_file import open_file
 
 CPU = torch.device("cpu")
@@ -85,29 +85,29 @@ def test_blocks_of_packed_weights_are_streamed_as_they_are(tmp_path: Path, name:
 @pytest.mark.parametrize(
     ("packing", "capability", "holding"),
     [
-        ("int8_tensorwise", None, Holding.UNPACKED),
-        ("int8_tensorwise", (7, 0), Holding.AT_USE),
-        ("int8_tensorwise", (7, 5), Holding.NATIVE),
-        ("float8_e4m3fn", (8, 6), Holding.AT_USE),
-        ("float8_e4m3fn", (8, 9), Holding.NATIVE),
-        ("float8_e5m2", (12, 0), Holding.AT_USE),
-        ("nvfp4", (9, 0), Holding.AT_USE),
-        ("nvfp4", (10, 0), Holding.NATIVE),
-        ("Q4_K", None, Holding.AT_USE),
-        ("Q4_K", (12, 0), Holding.AT_USE),
+        ("int8_tensorwise", None, PackedMode.UNPACKED),
+        ("int8_tensorwise", (7, 0), PackedMode.AT_USE),
+        ("int8_tensorwise", (7, 5), PackedMode.NATIVE),
+        ("float8_e4m3fn", (8, 6), PackedMode.AT_USE),
+        ("float8_e4m3fn", (8, 9), PackedMode.NATIVE),
+        ("float8_e5m2", (12, 0), PackedMode.AT_USE),
+        ("nvfp4", (9, 0), PackedMode.AT_USE),
+        ("nvfp4", (10, 0), PackedMode.NATIVE),
+        ("Q4_K", None, PackedMode.AT_USE),
+        ("Q4_K", (12, 0), PackedMode.AT_USE),
     ],
 )
 def test_the_device_decides_how_weights_are_held(
-    packing: str, capability: tuple[int, int] | None, holding: Holding
+    packing: str, capability: tuple[int, int] | None, packed_mode: PackedMode
 ) -> None:
-    assert MemoryPlan(CPU, torch.float32, Text("-", "-"), capability).holding(packing) is holding
+    assert MemoryPlan(CPU, torch.float32, Text("-", "-"), capability).packed_mode(packing) is packed_mode
 
 
 def test_a_text_encoder_is_unpacked_at_use_as_in_comfyui() -> None:
     plan = MemoryPlan(CPU, torch.bfloat16, Text("-", "-"), (10, 0))
-    assert plan.holding("nvfp4") is Holding.NATIVE
-    assert plan.for_text.holding("nvfp4") is Holding.AT_USE
-    assert MemoryPlan(CPU, torch.bfloat16, Text("-", "-")).for_text.holding("nvfp4") is Holding.UNPACKED
+    assert plan.packed_mode("nvfp4") is PackedMode.NATIVE
+    assert plan.for_text.packed_mode("nvfp4") is PackedMode.AT_USE
+    assert MemoryPlan(CPU, torch.bfloat16, Text("-", "-")).for_text.packed_mode("nvfp4") is PackedMode.UNPACKED
 
 
 def test_packed_weights_compute_in_the_plans_dtype(tmp_path: Path, exact: FastTransformer) -> None:
@@ -178,15 +178,19 @@ def test_how_weights_are_held_is_said(tmp_path: Path, plan: MemoryPlan, words: s
     assert "int8_tensorwise" in note.zh
 
 
-@pytest.mark.parametrize(("numbers", "holding"), [(0, Holding.NATIVE), (1, Holding.NATIVE), (2, Holding.AT_USE)])
-def test_the_old_mark_of_two_numbers_asks_for_full_precision(tmp_path: Path, numbers: int, holding: Holding) -> None:
+@pytest.mark.parametrize(
+    ("numbers", "holding"), [(0, PackedMode.NATIVE), (1, PackedMode.NATIVE), (2, PackedMode.AT_USE)]
+)
+def test_the_old_mark_of_two_numbers_asks_for_full_precision(
+    tmp_path: Path, numbers: int, packed_mode: PackedMode
+) -> None:
     path = tmp_path / "packed.safetensors"
     write_packed(path, PACKERS["fp8"][0])
     tensors = {key.replace("weight_scale", "scale_weight"): value for key, value in load_file(path).items()}
     plain = {key: value for key, value in tensors.items() if not key.endswith(".comfy_quant")}
     save_file(plain | {"scaled_fp8": torch.zeros(numbers, dtype=torch.float8_e4m3fn)}, path)
     part = open_network(TRANSFORMER, PartFiles(open_file(path), WIDE_CONFIG, path))
-    assert part.reader(NEW_GPU).holding("layers.0.feed_forward.w1.weight") is holding
+    assert part.reader(NEW_GPU).packed_mode("layers.0.feed_forward.w1.weight") is packed_mode
 
 
 @pytest.mark.parametrize(

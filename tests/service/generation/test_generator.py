@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -110,7 +112,7 @@ def test_a_dropped_stream_frees_the_model(generator: Generator, small_request: G
 
 def test_values_that_are_not_finite_are_never_a_picture(config: StudioConfig, small_request: GenerationRequest) -> None:
     broken = load_generator("tiny", config)
-    module = broken._components.transformer.module  # type: ignore[attr-defined]
+    module: Any = broken._components.transformer.module
     with torch.no_grad():
         module.layers[0].feed_forward.w2.weight[0, 0] = float("nan")
     events = list(broken.stream(small_request))
@@ -131,17 +133,16 @@ def test_a_lora_that_is_not_there_is_named(generator: Generator, small_request: 
     assert "missing" in failure.error.text.en
 
 
-class HungryCodec:
-    """Asks for more memory than any machine has."""
-
-    def decode(self, latent: torch.Tensor) -> torch.Tensor:
-        return torch.empty(2**52).sum() + latent
+def too_large(latent: torch.Tensor) -> torch.Tensor:
+    """Ask for more memory than any machine has."""
+    return torch.empty(2**52).sum() + latent
 
 
 def test_memory_that_runs_out_is_a_sentence(
     generator: Generator, config: StudioConfig, small_request: GenerationRequest
 ) -> None:
-    components = replace(generator._components, codec=HungryCodec())
+    codec: Any = SimpleNamespace(decode=too_large, decode_tiled=too_large)
+    components = replace(generator._components, codec=codec)
     failure = last(list(Generator(components, LoraLibrary(config.loras)).stream(small_request)))
     assert isinstance(failure, Failed)
     assert "ran out of memory when asked for 18014398509481984 bytes" in failure.error.text.en

@@ -52,7 +52,7 @@ def loaded(config: StudioConfig) -> Generator:
 @pytest.fixture
 def generator(loaded: Generator) -> Iterator[Generator]:
     """The generator, whose weights must be as they were when all LoRAs are off again."""
-    module = loaded._components.transformer.module  # type: ignore[attr-defined]
+    module = loaded._components.transformer.module
     loaded._lora_manager.switch(())
     before = state(module)
     yield loaded

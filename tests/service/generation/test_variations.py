@@ -1,4 +1,4 @@
-"""Variations: the first noise turned towards another seed's, and made again from the record."""
+"""Variations: the first noise interpolated towards another seed's, and made again from the record."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from zimage_app import load_generator
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.settings.stage import Stage
-from zimage_app.engine.noise import initial_noise, turned
+from zimage_app.engine.noise import initial_noise, interpolated_noise
 from zimage_app.service.generation.generator import Generated, Generator
 from zimage_app.service.setup.config import StudioConfig
 
@@ -38,11 +38,11 @@ def test_turned_noise_keeps_its_length_and_comes_nearer_evenly() -> None:
     a, b = initial_noise(SHAPE, 1), initial_noise(SHAPE, 2)
     b *= a.norm() / b.norm()
     whole = torch.acos((a * b).sum() / (a.norm() * b.norm()))
-    assert turned(a, b, 0.0) is a
-    assert turned(a, b, 1.0) is b
-    assert turned(a, a, 0.5) is a
+    assert interpolated_noise(a, b, 0.0) is a
+    assert interpolated_noise(a, b, 1.0) is b
+    assert interpolated_noise(a, a, 0.5) is a
     for strength in (0.25, 0.5, 0.75):
-        mixed = turned(a, b, strength)
+        mixed = interpolated_noise(a, b, strength)
         assert float(mixed.norm()) == pytest.approx(float(a.norm()), rel=1e-5)
         angle = torch.acos((a * mixed).sum() / (a.norm() * mixed.norm()))
         assert float(angle) == pytest.approx(float(whole) * strength, rel=1e-4)

@@ -16,9 +16,9 @@ from zimage_app.domain.errors import ImportedFileError
 from zimage_app.domain.request import parse_request
 from zimage_app.service.imports import read as imports_read
 from zimage_app.service.imports import read_settings
-from zimage_app.service.imports.comfy.at import MAX_TEXT, written
 from zimage_app.service.imports.comfy.editor import editor_graph
 from zimage_app.service.imports.comfy.graph import MAX_NODES
+from zimage_app.service.imports.comfy.node_call import MAX_TEXT, written
 
 ODD: tuple[Any, ...] = (
     None, True, -1, 0, 2**70, 1e308, float("nan"), float("inf"), "", "\ud800", "x" * 9000, "<lora:", [], {}, [["1", 0]],

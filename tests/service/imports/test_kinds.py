@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from tests.service.imports.test_imports import english, read
 from zimage_app.domain.request import parse_request
-from zimage_app.service.imports import Imported, StartAsked
-from zimage_app.service.imports.comfy.arithmetic import worked_out
-from zimage_app.service.imports.comfy.at import At
+from zimage_app.service.imports import Imported, NamedStartPicture
+from zimage_app.service.imports.comfy.arithmetic import evaluate_expression
 from zimage_app.service.imports.comfy.catalogue import catalogue
 from zimage_app.service.imports.comfy.graph import Node
+from zimage_app.service.imports.comfy.node_call import NodeCall
 from zimage_app.service.imports.comfy.roles import ROLES
 from zimage_app.service.imports.comfy.values import Plain, Value
 
@@ -62,7 +62,7 @@ def test_every_row_names_a_role_and_works_with_whatever_comes() -> None:
         names = {name for order in kind.widgets for name in order} | set(kind.takes.values())
         for data in (None, "x", -1, 0.5, True, [1, 2], {"on": True}, 10**30):
             inputs: dict[str, Value] = {} if data is None else {name: Plain(data) for name in names}
-            ROLES[kind.does](At(Node("1", kind.name), kind, inputs))
+            ROLES[kind.does](NodeCall(Node("1", kind.name), kind, inputs))
 
 
 VALUES = st.one_of(st.integers(1, 60), st.floats(0.5, 9, allow_nan=False), st.text("abc xyz", min_size=1, max_size=12))
@@ -129,18 +129,18 @@ INPAINT = "InpaintModelConditioning"
 @pytest.mark.parametrize(
     ("nodes", "latent", "expected", "words"),
     [
-        ({}, "11", StartAsked("beach.png"), "stage 1 begins with the picture beach.png"),
+        ({}, "11", NamedStartPicture("beach.png"), "stage 1 begins with the picture beach.png"),
         (
             {"12": ["SetLatentNoiseMask", {"samples": ["11", 0], "mask": ["10", 1]}]},
             "12",
-            StartAsked("beach.png", {"paste": False}, own_mask=True),
+            NamedStartPicture("beach.png", {"paste": False}, own_mask=True),
             "Mask: what is transparent in beach.png",
         ),
         (
             OTHER_MASK
             | {"12": ["VAEEncodeForInpaint", {"pixels": ["10", 0], "mask": ["14", 0], "grow_mask_by": 6}]},
             "12",
-            StartAsked("beach.png", {"feather": 3, "paste": False}, "sky.png"),
+            NamedStartPicture("beach.png", {"feather": 3, "paste": False}, "sky.png"),
             "grow_mask_by; similar, not equal",
         ),
         (
@@ -152,20 +152,20 @@ INPAINT = "InpaintModelConditioning"
                 "6": {"model": ["13", 0]},
             },
             "12",
-            StartAsked("beach.png", {"paste": False, "differential": 0.75}, "sky.png"),
+            NamedStartPicture("beach.png", {"paste": False, "differential": 0.75}, "sky.png"),
             "InvertMask #15: what it does to the mask is not carried over",
         ),
         (
             PADDED | {"12": ["VAEEncodeForInpaint", {"pixels": ["16", 0], "mask": ["16", 1], "grow_mask_by": 6}]},
             "12",
-            StartAsked("beach.png", {"extend": [0, 8, 160, 0], "feather": 40, "paste": False}),
+            NamedStartPicture("beach.png", {"extend": [0, 8, 160, 0], "feather": 40, "paste": False}),
             "ImagePadForOutpaint #16: → a larger canvas",
         ),
-        (PADDED, "11", StartAsked("beach.png"), "begins with the picture beach.png"),
+        (PADDED, "11", NamedStartPicture("beach.png"), "begins with the picture beach.png"),
         (
             PADDED | {"11": ["VAEEncode", {"pixels": ["16", 0]}]},
             "11",
-            StartAsked("beach.png"),
+            NamedStartPicture("beach.png"),
             "its larger canvas is not carried over",
         ),
         (
@@ -174,13 +174,13 @@ INPAINT = "InpaintModelConditioning"
                 "11": ["VAEEncode", {"pixels": ["12", 0]}],
             },
             "11",
-            StartAsked("beach.png", {"fit": "stretch"}),
+            NamedStartPicture("beach.png", {"fit": "stretch"}),
             "Stage 1: Width 640, Height 960",
         ),
         (
             {"12": ["ImageSharpen", {"image": ["10", 0]}], "11": ["VAEEncode", {"pixels": ["12", 0]}]},
             "11",
-            StartAsked("beach.png"),
+            NamedStartPicture("beach.png"),
             "ImageSharpen #12: what it does to the start picture is not carried over",
         ),
     ],
@@ -188,13 +188,13 @@ INPAINT = "InpaintModelConditioning"
          "changed"],
 )  # fmt: skip
 def test_a_start_picture_waits_for_its_files(
-    nodes: dict[str, Any], latent: str, expected: StartAsked, words: str
+    nodes: dict[str, Any], latent: str, expected: NamedStartPicture, words: str
 ) -> None:
     sampler = {"latent_image": [latent, 0], **nodes.get("6", {})}
     imported = read(graph_of(LOADED | nodes | {"6": sampler}))
     assert imported.start == expected
     assert words in lines(imported)
-    parse_request({"prompt": "-", "start": expected.begun("0" * 64)})
+    parse_request({"prompt": "-", "start": expected.start_settings("0" * 64)})
 
 
 def test_inpaint_conditioning_hands_its_prompts_on() -> None:
@@ -205,9 +205,9 @@ def test_inpaint_conditioning_hands_its_prompts_on() -> None:
     }  # fmt: skip
     imported = read(graph_of(LOADED | nodes))
     assert (imported.settings["prompt"], imported.settings["negative"]) == ("two herons", "fog")
-    assert imported.start == StartAsked("beach.png", {"paste": False}, "sky.png")
+    assert imported.start == NamedStartPicture("beach.png", {"paste": False}, "sky.png")
     off = read(graph_of(LOADED | nodes | {"12": [INPAINT, nodes["12"][1] | {"noise_mask": False}]}))
-    assert off.start == StartAsked("beach.png")
+    assert off.start == NamedStartPicture("beach.png")
 
 
 @pytest.mark.parametrize(
@@ -500,4 +500,4 @@ def test_a_job_that_wraps_a_workflow_in_text_in_lists() -> None:
      ("__import__('os')", None), ("a.b", None), ("[1][0]", None), ("(" * 500, None), ("9**9**9", None), ("1/0", None)],
 )  # fmt: skip
 def test_sums_are_worked_out_and_nothing_is_run(sum_: str, right: float | None) -> None:
-    assert worked_out(sum_, {"a": 7}) == right
+    assert evaluate_expression(sum_, {"a": 7}) == right

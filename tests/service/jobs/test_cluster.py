@@ -54,7 +54,7 @@ def request(seed: int = 1, **more: object) -> GenerationRequest:
 
 
 def source(name: str) -> ModelSource:
-    return find_model(name, CONFIG.shelves)
+    return find_model(name, CONFIG.model_folders)
 
 
 class NearHandle:

@@ -52,7 +52,7 @@ def request(seed: int = 1, **more: object) -> GenerationRequest:
 
 
 def source(name: str) -> ModelSource:
-    demo = find_model("demo", StudioConfig(models=ROOT / "models").shelves)
+    demo = find_model("demo", StudioConfig(models=ROOT / "models").model_folders)
     return replace(demo, card=replace(Z_IMAGE_TURBO, name=name))
 
 

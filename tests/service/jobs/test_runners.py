@@ -99,7 +99,7 @@ def test_l3_every_job_is_claimed_once(tmp_path: Path) -> None:
 def test_two_runners_with_a_model_each_work_at_once_and_one_dies(
     models_dir: Path, tmp_path: Path, small_request: GenerationRequest
 ) -> None:
-    source = find_model("tiny", StudioConfig(models=models_dir).shelves)
+    source = find_model("tiny", StudioConfig(models=models_dir).model_folders)
     both, deaths = threading.Barrier(2), iter([True])
 
     def loader() -> Load:

@@ -38,7 +38,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
 def test_a_model_that_is_not_here_is_fetched_and_then_is(config: StudioConfig, hub: FakeHub) -> None:
     told: list[Text] = []
     fetch_first(config, told.append)
-    assert find_model(MODEL, config.shelves).present
+    assert find_model(MODEL, config.model_folders).present
     assert told[-1] == Text(f"{MODEL} is here and checked.", f"{MODEL} 已下载并校验完成。")
     hub.asked.clear()
     fetch_first(config, told.append)

@@ -15,7 +15,7 @@ from tests.service.lora_files import write_lora
 from zimage_app.domain.errors import ImportedFileError, LoadingCancelled, LoraError, ModelError, StorageError
 from zimage_app.domain.settings.lora_use import LoraUse
 from zimage_app.domain.text import Text
-from zimage_app.models.find.catalogue import Shelves, list_models, read_models
+from zimage_app.models.find.catalogue import ModelFolders, list_models, read_models
 from zimage_app.models.lora.files import read_lora_file
 from zimage_app.models.weights.lookalikes import MAX_BYTES
 from zimage_app.service.generation.start_pictures import PictureInputs
@@ -51,9 +51,9 @@ def test_presets_and_lists_are_there_beside_pipes_and_sparse_files(tmp_path: Pat
     lists = {each.name: each.problem for each in WildcardLibrary(folder / "wildcards").lists()}
     assert None in lists.values()
     assert lists["b"] is not None
-    shelves = Shelves(ROOT / "models", folder / "models")
-    assert "demo" in {source.card.name for source in list_models(shelves)}
-    assert all(isinstance(read_models(shelves)[name], ModelError) for name in "ab")
+    model_folders = ModelFolders(ROOT / "models", folder / "models")
+    assert "demo" in {source.card.name for source in list_models(model_folders)}
+    assert all(isinstance(read_models(model_folders)[name], ModelError) for name in "ab")
 
 
 def test_settings_and_files_that_are_named_are_refused(tmp_path: Path) -> None:

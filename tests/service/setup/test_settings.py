@@ -86,7 +86,7 @@ def test_lists_switches_and_numbers_are_read_from_the_environment() -> None:
 
 
 def test_the_demo_model_is_offered_wherever_models_lie(tmp_path: Path) -> None:
-    names = [source.card.name for source in list_models(settled(["--models-dir", str(tmp_path)]).config.shelves)]
+    names = [source.card.name for source in list_models(settled(["--models-dir", str(tmp_path)]).config.model_folders)]
     assert "demo" in names
     assert settled([]).config.shipped is None
 
@@ -99,7 +99,7 @@ def test_another_home_holds_what_is_the_users_and_what_ships_is_read_beside_it(t
         assert config.preset_folders == (tmp_path / "presets", ROOT / "presets")
         assert config.negative_folders[0] == tmp_path / "presets" / "negative"
         assert config.wildcard_folders[1] == ROOT / "presets" / "wildcards"
-        assert {"demo", "z-image-turbo"} <= {source.card.name for source in list_models(config.shelves)}
+        assert {"demo", "z-image-turbo"} <= {source.card.name for source in list_models(config.model_folders)}
     assert settled(["--home", str(tmp_path), "--outputs", "here"]).config.outputs == Path("here")
     assert settled([]).config.lora_folders == (ROOT / "loras",)
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, Field, model_validator
 
 from zimage_app.domain.schedules import as_float32
-from zimage_app.domain.settings.knob import STRICT, Knob, descending
+from zimage_app.domain.settings.knob import STRICT, Fraction, Knob, descending
 from zimage_app.domain.text import Text
 from zimage_app.domain.validation_errors import refusal
 
@@ -31,8 +31,7 @@ class EasyCache(BaseModel):
         ),
     ] = 0.2
     start: Annotated[
-        float,
-        Field(ge=0.0, le=1.0),
+        Fraction,
         Knob(
             Text("EasyCache start", "EasyCache 起点"),
             Text(
@@ -42,8 +41,7 @@ class EasyCache(BaseModel):
         ),
     ] = 0.15
     end: Annotated[
-        float,
-        Field(ge=0.0, le=1.0),
+        Fraction,
         Knob(
             Text("EasyCache end", "EasyCache 终点"),
             Text(
@@ -111,8 +109,7 @@ class Nag(BaseModel):
         ),
     ] = 3.5
     alpha: Annotated[
-        float,
-        Field(ge=0.0, le=1.0),
+        Fraction,
         Knob(
             Text("NAG alpha", "NAG alpha"),
             Text(
@@ -123,8 +120,7 @@ class Nag(BaseModel):
         ),
     ] = 0.5
     sigma_start: Annotated[
-        float,
-        Field(ge=0.0, le=1.0),
+        Fraction,
         Knob(
             Text("NAG from noise level", "NAG 起始噪声"),
             Text("Acts from this sigma on down; 1 is from the first step.", "从该 sigma 起生效，1 为从第一步起。"),
@@ -132,8 +128,7 @@ class Nag(BaseModel):
         ),
     ] = 1.0
     sigma_end: Annotated[
-        float,
-        Field(ge=0.0, le=1.0),
+        Fraction,
         Knob(
             Text("NAG to noise level", "NAG 结束噪声"),
             Text("Acts down to this sigma; 0 is to the last step.", "到该 sigma 为止，0 为直到最后一步。"),
@@ -244,8 +239,7 @@ class Variance(BaseModel):
         ),
     ] = 0.1
     share: Annotated[
-        float,
-        Field(ge=0.0, le=1.0),
+        Fraction,
         Knob(
             Text("Variety share", "多样性比例"),
             Text("The part of the numbers that is changed.", "被改变的数值所占比例。"),
@@ -253,8 +247,7 @@ class Variance(BaseModel):
         ),
     ] = 0.5
     end: Annotated[
-        float,
-        Field(ge=0.0, le=1.0),
+        Fraction,
         Knob(
             Text("Variety end", "多样性终点"),
             Text(

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetJsonSchema
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from zimage_app.domain.errors import RequestError
+from zimage_app.domain.errors import wrong_field
 from zimage_app.domain.plain_json import MAX_KEYS, keys_in
 from zimage_app.domain.text import Text
 from zimage_app.domain.validation_errors import refusal, request_error
@@ -22,6 +22,7 @@ STRICT = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=Fals
 """Configuration of every model of settings: nothing is converted, and unknown fields are refused."""
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 """The SHA-256 of a file."""
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ FileDigest = Annotated[
         ),
     ),
 ]
-"""Of a file that is chosen by its name, such as a LoRA."""
+"""SHA-256 of a file that is chosen by name, such as a LoRA."""
 
 
 def one_of(names: Mapping[str, object]) -> AfterValidator:
@@ -88,16 +89,14 @@ def parse_as(model: type[Model], data: Mapping[str, Any]) -> Model:
         # Through JSON, because strict mode then accepts lists for tuples, but still converts nothing else.
         text = json.dumps(data)
         if keys_in(data) > MAX_KEYS:
-            raise RequestError(
+            raise wrong_field(
                 "request",
-                Text(
-                    f"has more than {MAX_KEYS} settings; remove the unknown ones",
-                    f"设置超过 {MAX_KEYS} 项；请删除其中不存在的设置",
-                ),
+                f"has more than {MAX_KEYS} settings; remove the unknown ones",
+                f"设置超过 {MAX_KEYS} 项；请删除其中不存在的设置",
             )
         return model.model_validate_json(text)
     except ValidationError as error:
         raise request_error(error, data) from error
     except (TypeError, ValueError, RecursionError) as error:
         reason = str(error)
-        raise RequestError("request", Text(f"is not plain data ({reason})", f"不是普通数据（{reason}）")) from error
+        raise wrong_field("request", f"is not plain data ({reason})", f"不是普通数据（{reason}）") from error

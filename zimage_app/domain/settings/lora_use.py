@@ -11,7 +11,7 @@ from zimage_app.domain.settings.stage import MAX_STAGES
 from zimage_app.domain.text import Text
 
 MAX_LORAS = 16
-STRONGEST = 2.0
+MAX_STRENGTH = 2.0
 """Largest absolute strength of a LoRA."""
 
 Triggers = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=200)], ...], Field(max_length=32)]
@@ -40,7 +40,7 @@ class LoraUse(BaseModel):
     ]
     strength: Annotated[
         float,
-        Field(ge=-STRONGEST, le=STRONGEST),
+        Field(ge=-MAX_STRENGTH, le=MAX_STRENGTH),
         Knob(Text("Strength", "强度"), Text("0 is off.", "0 为不启用。"), step=0.05),
     ] = 1.0
     stages: Annotated[

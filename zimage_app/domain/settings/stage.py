@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, model_validator
 from zimage_app.domain.catalogue import HANDOVER_TRAITS, SAMPLER_TRAITS
 from zimage_app.domain.schedules import SCHEDULERS
 from zimage_app.domain.settings.guidance import CfgLimit, EasyCache, Nag, NegPip, Variance
-from zimage_app.domain.settings.knob import STRICT, Knob, descending, one_of, parse_as
+from zimage_app.domain.settings.knob import STRICT, Fraction, Knob, descending, one_of, parse_as
 from zimage_app.domain.text import Text
 
 MAX_STAGES = 8
@@ -222,8 +222,7 @@ class Stage(BaseModel):
         ),
     ] = None
     cfg_start: Annotated[
-        float,
-        Field(ge=0.0, le=1.0),
+        Fraction,
         Knob(
             Text("CFG from noise level", "CFG 起始噪声"),
             Text(
@@ -234,8 +233,7 @@ class Stage(BaseModel):
         ),
     ] = 1.0
     cfg_end: Annotated[
-        float,
-        Field(ge=0.0, le=1.0),
+        Fraction,
         Knob(
             Text("CFG to noise level", "CFG 结束噪声"),
             Text(

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
-from zimage_app.domain.settings.knob import STRICT, Digest, FileDigest, Knob
+from zimage_app.domain.settings.knob import STRICT, Digest, FileDigest, Fraction, Knob
 from zimage_app.domain.settings.stage import MAX_STAGES
 from zimage_app.domain.text import Text
 from zimage_app.domain.validation_errors import refusal
@@ -109,7 +109,7 @@ class StartPicture(BaseModel):
         ),
     ] = 0
     differential: Annotated[
-        Annotated[float, Field(ge=0.0, le=1.0)] | None,
+        Fraction | None,
         Knob(
             Text("Differential diffusion", "差分扩散"),
             Text(

@@ -12,7 +12,7 @@ _STRIDE = 8
 
 
 @dataclass
-class EasyCache:
+class EasyCacheSkipper:
     """Skips an evaluation whose output can be predicted (HOW-IT-COMPUTES.md section 6; arXiv 2507.02860).
 
     Whenever the model runs, the cache measures how fast the output changes with the input. The predicted relative
@@ -44,13 +44,13 @@ class EasyCache:
         if sigma <= start:
             self._armed = True
             moved = None if self._input is None else (self._sample(x) - self._input).abs().mean()
-            if self._foreseen(moved) and self._difference is not None:
+            if self._can_skip(moved) and self._difference is not None:
                 return x + self._difference, True
         velocity = evaluate(x, sigma)
         self._learn(x, velocity, moved)
         return velocity, False
 
-    def _foreseen(self, moved: Tensor | None) -> bool:
+    def _can_skip(self, moved: Tensor | None) -> bool:
         if moved is None or self._norm is None or self._rate is None:
             return False
         self._predicted = self._predicted + self._rate * moved / self._norm

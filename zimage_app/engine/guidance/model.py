@@ -10,7 +10,7 @@ from torch import Tensor
 
 from zimage_app.domain.guidance import conditions_at
 from zimage_app.domain.plan import StagePlan
-from zimage_app.engine.guidance.easycache import EasyCache
+from zimage_app.engine.guidance.easycache import EasyCacheSkipper
 from zimage_app.engine.guidance.rule import Rule, StageTexts, TextFeatures
 from zimage_app.engine.guidance.rules import rules_for
 from zimage_app.models.components import AttentionGuidance, Evaluation, PreparedPrompt
@@ -50,7 +50,7 @@ class Mode:
 
     evaluate: Evaluation
     rows: Rows
-    cache: EasyCache | None = None
+    cache: EasyCacheSkipper | None = None
     """One cache per mode, because outputs of another mode don't predict this mode's."""
     rules: tuple[Rule, ...] = ()
 
@@ -59,11 +59,16 @@ class Modes:
     """The modes of one stage by noise level; each is built on first use."""
 
     def __init__(
-        self, stage: StagePlan, texts: StageTexts, foreseen: Sequence[float], prepare: Prepare, evaluate: Evaluate
+        self,
+        stage: StagePlan,
+        texts: StageTexts,
+        expected_sigmas: Sequence[float],
+        prepare: Prepare,
+        evaluate: Evaluate,
     ) -> None:
         self._stage = stage
         self._texts = texts
-        self._foreseen = foreseen
+        self._expected_sigmas = expected_sigmas
         self._prepare = prepare
         self._evaluate = evaluate
         self._rules = rules_for(stage, texts)
@@ -91,8 +96,8 @@ class Modes:
             texts.append(self._texts.negative)
         prompts = [self._prepare(text) for text in texts]
         rows = Rows.of([prompt.tokens for prompt in prompts])
-        foreseen = [level for level in self._foreseen if self._key(level) == key]
-        evaluate = self._evaluate(prompts, foreseen, self._guidance(rules, positive))
+        expected_sigmas = [level for level in self._expected_sigmas if self._key(level) == key]
+        evaluate = self._evaluate(prompts, expected_sigmas, self._guidance(rules, positive))
         return Mode(evaluate, rows, _cache(self._stage, rows), rules)
 
     def _guidance(self, rules: Sequence[Rule], positive: TextFeatures) -> AttentionGuidance | None:
@@ -138,8 +143,8 @@ def _velocity(mode: Mode, batch: Tensor, sigma: float) -> tuple[Tensor, bool]:
     return mode.cache(mode.evaluate, batch, sigma)
 
 
-def _cache(stage: StagePlan, rows: Rows) -> EasyCache | None:
+def _cache(stage: StagePlan, rows: Rows) -> EasyCacheSkipper | None:
     asked = stage.settings.easycache
     if asked is None or stage.window is None:
         return None
-    return EasyCache(asked.threshold, stage.window, rows.tracked, rows.norm_rows)
+    return EasyCacheSkipper(asked.threshold, stage.window, rows.tracked, rows.norm_rows)

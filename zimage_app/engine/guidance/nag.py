@@ -20,7 +20,7 @@ _TINY = 1e-7
 
 
 @dataclass(frozen=True, slots=True)
-class Extrapolation:
+class NagCombine:
     """z = alpha g + (1 - alpha) z+, where g = scale z+ - (scale - 1) z-, shrunk to tau times the L1 norm of z+."""
 
     scale: float
@@ -30,8 +30,10 @@ class Extrapolation:
     def __call__(self, positive: Tensor, negative: Tensor) -> Tensor:
         """Combine attention outputs (rows, tokens, width) before the output projection; norms span all heads."""
         guided = self.scale * positive - (self.scale - 1.0) * negative
-        norm, most = (item.abs().sum(-1, keepdim=True, dtype=torch.float32) for item in (guided, positive))
-        shrunk = torch.where(norm > self.tau * most, self.tau * most / (norm + _TINY), 1.0).to(guided.dtype)
+        norm, positive_norm = (item.abs().sum(-1, keepdim=True, dtype=torch.float32) for item in (guided, positive))
+        shrunk = torch.where(norm > self.tau * positive_norm, self.tau * positive_norm / (norm + _TINY), 1.0).to(
+            guided.dtype
+        )
         return torch.lerp(positive, guided * shrunk, self.alpha)
 
 
@@ -59,7 +61,7 @@ class NagRule(Rule):
         settings, negative = self._settings, self._negative
         if settings.lengths == "trimmed":
             negative = trimmed(negative, positive.features.shape[0])
-        combine = Extrapolation(settings.scale, settings.tau, settings.alpha)
+        combine = NagCombine(settings.scale, settings.tau, settings.alpha)
         return negative, combine, settings.rows == "all"
 
 

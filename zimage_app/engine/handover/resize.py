@@ -66,8 +66,8 @@ def _slerp(a: Tensor, b: Tensor, ratio: Tensor) -> Tensor:
     angle = torch.acos(cosine)
     sine = torch.sin(angle).clamp_min(1e-12)
     mixed = (torch.sin((1.0 - ratio) * angle) * unit_a + torch.sin(ratio * angle) * unit_b) / sine
-    turned = mixed * (length_a + ratio * (length_b - length_a))
+    interpolated_noise = mixed * (length_a + ratio * (length_b - length_a))
     # The great circle is undefined for parallel and opposite vectors. As in ComfyUI, parallel ones give a unchanged
     # (its norm too), and opposite ones are interpolated linearly.
-    turned = torch.where(cosine < _PARALLEL - 1.0, a + ratio * (b - a), turned)
-    return torch.where(cosine > 1.0 - _PARALLEL, a, turned)
+    interpolated_noise = torch.where(cosine < _PARALLEL - 1.0, a + ratio * (b - a), interpolated_noise)
+    return torch.where(cosine > 1.0 - _PARALLEL, a, interpolated_noise)

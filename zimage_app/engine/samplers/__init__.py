@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from zimage_app.domain.settings.stage import Stage
-from zimage_app.engine.noise import SILENT, Interval, IntervalNoise, NoiseSources
+from zimage_app.engine.noise import ZERO_NOISE, Interval, IntervalNoise, NoiseSources
 from zimage_app.engine.samplers.adams import (
     adams_bashforth,
     deis_weights,
@@ -22,9 +22,15 @@ from zimage_app.engine.samplers.adams import (
     ipndm_weights,
     linear_multistep,
 )
-from zimage_app.engine.samplers.ancestral import ddpm, dpm_2_ancestral, dpmpp_2s_ancestral, res_multistep_ancestral
+from zimage_app.engine.samplers.ancestral import (
+    ddpm,
+    dpm_2_ancestral,
+    dpmpp_2s_ancestral,
+    euler_ancestral,
+    res_multistep_ancestral,
+)
 from zimage_app.engine.samplers.common import Denoiser, Sampler, SamplerInput, SamplerRun, SamplerStep
-from zimage_app.engine.samplers.euler import dpm_2, euler, euler_ancestral, heun, lcm
+from zimage_app.engine.samplers.euler import dpm_2, euler, heun, lcm
 from zimage_app.engine.samplers.multistep import dpmpp_2m, res_multistep
 from zimage_app.engine.samplers.sde import dpmpp_2m_sde, dpmpp_3m_sde, dpmpp_sde, er_sde
 from zimage_app.engine.samplers.seeds import seeds
@@ -71,8 +77,8 @@ SAMPLERS: dict[str, Sampler] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Foresight:
-    """What a sampler will ask for, in order."""
+class ExpectedCalls:
+    """The model evaluations and noise increments that a sampler will request, in order."""
 
     levels: tuple[float, ...]
     """Noise levels of its model evaluations."""
@@ -80,8 +86,8 @@ class Foresight:
     """(sigma, next sigma) of the increments of its Brownian motion."""
 
 
-def foresight(sampler: str, sigmas: Sequence[float] | Tensor, settings: Stage, shift: float) -> Foresight:
-    """Found by running the sampler on a latent of one element, without noise; none depends on the latent."""
+def expected_calls(sampler: str, sigmas: Sequence[float] | Tensor, settings: Stage, shift: float) -> ExpectedCalls:
+    """Find them by running the sampler on a latent of one element without noise; they don't depend on the latent."""
     levels: list[float] = []
     intervals: list[Interval] = []
 
@@ -96,8 +102,8 @@ def foresight(sampler: str, sigmas: Sequence[float] | Tensor, settings: Stage, s
 
         return draw
 
-    noise = NoiseSources(SILENT.step, brownian)
+    noise = NoiseSources(ZERO_NOISE.step, brownian)
     task = SamplerInput(denoise, torch.as_tensor(sigmas, dtype=torch.float32), settings, 0, shift, noise)
     for _ in SAMPLERS[sampler](task, torch.zeros(1, 1, 1, 1)):
         pass
-    return Foresight(tuple(levels), tuple(intervals))
+    return ExpectedCalls(tuple(levels), tuple(intervals))

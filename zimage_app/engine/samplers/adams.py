@@ -114,8 +114,8 @@ def gradient_estimation(task: SamplerInput, x: Tensor) -> SamplerRun:
         if sigma_next == 0:
             return denoised
         d = slope(x, sigma, denoised)
-        led = d if old is None else _GAMMA * d + (1 - _GAMMA) * old
-        x = x + led * (sigma_next - sigma)
+        averaged = d if old is None else _GAMMA * d + (1 - _GAMMA) * old
+        x = x + averaged * (sigma_next - sigma)
         old = d
     return x
 

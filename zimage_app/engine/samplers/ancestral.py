@@ -1,12 +1,13 @@
-"""Ancestral samplers other than Euler: DPM-Solver-2, DPM-Solver++(2S), DDPM and RES."""
+"""Ancestral samplers: Euler, DPM-Solver-2, DPM-Solver++(2S), DDPM and RES."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from zimage_app.engine.samplers.common import (
-    FlowAncestralStep,
     SamplerInput,
     SamplerRun,
     ancestral_step,
@@ -23,44 +24,51 @@ _FIRST_MIDPOINT = 0.9999
 """Sigma of DPM-Solver++(2S)'s second evaluation in a step from sigma 1, whose half log-SNR is infinite."""
 
 
-def _renoised(task: SamplerInput, x: Tensor, step: FlowAncestralStep, noise: Tensor) -> Tensor:
-    return step.keep * x + noise * task.settings.s_noise * step.renoise
+_Move = Callable[[SamplerInput, Tensor, Tensor, Tensor, Tensor], Tensor]
+"""(task, latent, sigma, lower sigma, denoised) -> the latent at the lower sigma."""
 
 
-def dpm_2_ancestral(task: SamplerInput, x: Tensor) -> SamplerRun:
-    """``dpm_2`` to a sigma below the next one, then fresh noise up to the next one."""
-    settings = task.settings
-    noise = task.step_noise(x)
-    for i, sigma, sigma_next in pairs(task.sigmas):
-        denoised = yield from task.begin_step(i, x, sigma)
-        if sigma_next == 0:
-            return denoised
-        step = flow_ancestral_step(sigma, sigma_next, settings.eta)
-        middle = log_midpoint(sigma, step.down)
-        halfway = x + slope(x, sigma, denoised) * (middle - sigma)
-        x = x + slope(halfway, middle, task.denoise(halfway, float(middle))) * (step.down - sigma)
-        if settings.eta > 0:
-            x = _renoised(task, x, step, noise())
-    return x
+def _flow_ancestral(move: _Move) -> Callable[[SamplerInput, Tensor], SamplerRun]:
+    """Return a sampler that steps to below the next sigma, then adds noise up to it (HOW-IT-COMPUTES.md 4.3)."""
+
+    def sampler(task: SamplerInput, x: Tensor) -> SamplerRun:
+        settings = task.settings
+        noise = task.step_noise(x)
+        for i, sigma, sigma_next in pairs(task.sigmas):
+            denoised = yield from task.begin_step(i, x, sigma)
+            if sigma_next == 0:
+                return denoised
+            step = flow_ancestral_step(sigma, sigma_next, settings.eta)
+            x = move(task, x, sigma, step.down, denoised)
+            if settings.eta > 0:
+                x = step.keep * x + noise() * settings.s_noise * step.renoise
+        return x
+
+    return sampler
 
 
-def dpmpp_2s_ancestral(task: SamplerInput, x: Tensor) -> SamplerRun:
-    """DPM-Solver++(2S) (arXiv 2211.01095, algorithm 1) to below the next sigma, then fresh noise up to it."""
-    settings = task.settings
-    noise = task.step_noise(x)
-    for i, sigma, sigma_next in pairs(task.sigmas):
-        denoised = yield from task.begin_step(i, x, sigma)
-        if sigma_next == 0:
-            return denoised
-        step = flow_ancestral_step(sigma, sigma_next, settings.eta)
-        middle = _middle(sigma, step.down)
-        ratio = middle / sigma
-        denoised_middle = task.denoise(ratio * x + (1 - ratio) * denoised, float(middle))
-        ratio = step.down / sigma
-        x = ratio * x + (1 - ratio) * denoised_middle
-        if settings.eta > 0:
-            x = _renoised(task, x, step, noise())
-    return x
+def _euler_move(task: SamplerInput, x: Tensor, sigma: Tensor, down: Tensor, denoised: Tensor) -> Tensor:
+    del task
+    ratio = down / sigma
+    return ratio * x + (1 - ratio) * denoised
+
+
+def _dpm_2_move(task: SamplerInput, x: Tensor, sigma: Tensor, down: Tensor, denoised: Tensor) -> Tensor:
+    middle = log_midpoint(sigma, down)
+    halfway = x + slope(x, sigma, denoised) * (middle - sigma)
+    return x + slope(halfway, middle, task.denoise(halfway, float(middle))) * (down - sigma)
+
+
+def _dpmpp_2s_move(task: SamplerInput, x: Tensor, sigma: Tensor, down: Tensor, denoised: Tensor) -> Tensor:
+    """DPM-Solver++(2S) (arXiv 2211.01095, algorithm 1)."""
+    middle = _middle(sigma, down)
+    halfway = _euler_move(task, x, sigma, middle, denoised)
+    return _euler_move(task, x, sigma, down, task.denoise(halfway, float(middle)))
+
+
+euler_ancestral = _flow_ancestral(_euler_move)
+dpm_2_ancestral = _flow_ancestral(_dpm_2_move)
+dpmpp_2s_ancestral = _flow_ancestral(_dpmpp_2s_move)
 
 
 def _middle(sigma: Tensor, down: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ class SamplerStep:
     """One step, reported once its first model evaluation is done."""
 
     index: int
-    """From 0."""
+    """Index of the step, from 0."""
     x: Tensor
     """The latent before the step, as ComfyUI's callback gets it (for uni_pc see ``uni_pc.uni_pc``)."""
     denoised: Tensor

@@ -1,17 +1,10 @@
-"""Single-step samplers in sigma: Euler, ancestral Euler, Heun, midpoint (DPM-Solver-2) and LCM."""
+"""Single-step samplers in sigma: Euler, Heun, midpoint (DPM-Solver-2) and LCM."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from zimage_app.engine.samplers.common import (
-    SamplerInput,
-    SamplerRun,
-    flow_ancestral_step,
-    log_midpoint,
-    pairs,
-    slope,
-)
+from zimage_app.engine.samplers.common import SamplerInput, SamplerRun, log_midpoint, pairs, slope
 
 
 def euler(task: SamplerInput, x: Tensor) -> SamplerRun:
@@ -19,22 +12,6 @@ def euler(task: SamplerInput, x: Tensor) -> SamplerRun:
     for i, sigma, sigma_next in pairs(task.sigmas):
         denoised = yield from task.begin_step(i, x, sigma)
         x = x + slope(x, sigma, denoised) * (sigma_next - sigma)
-    return x
-
-
-def euler_ancestral(task: SamplerInput, x: Tensor) -> SamplerRun:
-    """Euler to below the next sigma, then fresh noise up to it, for flow models (HOW-IT-COMPUTES.md section 4.3)."""
-    settings = task.settings
-    noise = task.step_noise(x)
-    for i, sigma, sigma_next in pairs(task.sigmas):
-        denoised = yield from task.begin_step(i, x, sigma)
-        if sigma_next == 0:
-            return denoised
-        step = flow_ancestral_step(sigma, sigma_next, settings.eta)
-        ratio = step.down / sigma
-        x = ratio * x + (1 - ratio) * denoised
-        if settings.eta > 0:
-            x = step.keep * x + noise() * settings.s_noise * step.renoise
     return x
 
 

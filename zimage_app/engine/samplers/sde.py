@@ -87,7 +87,7 @@ class _Interval:
 _Past = list[tuple[Tensor, Tensor]]
 """(h, denoised) of up to two earlier steps, newest first."""
 _Correction = Callable[[_Interval, Tensor, _Past], Tensor]
-"""(step, denoised, past) -> what is added to the latent."""
+"""(step, denoised, past) -> correction that is added to the latent."""
 
 
 def _interval(sigma: Tensor, sigma_next: Tensor, eta: float) -> _Interval:

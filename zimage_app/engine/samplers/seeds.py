@@ -29,7 +29,7 @@ from zimage_app.engine.samplers.common import (
 
 
 @dataclass(frozen=True, slots=True)
-class _Step:
+class _SeedsStep:
     """One whole step; computes the latent at any point of it."""
 
     x: Tensor
@@ -43,7 +43,7 @@ class _Step:
         """Return the sigma at ``r`` (0…1) of the step in lambda."""
         return sigma_at(torch.lerp(self.start, self.end, r))
 
-    def reach(self, r: float, target: Tensor, denoised: Tensor, change: Tensor | None = None) -> Tensor:
+    def step_to(self, r: float, target: Tensor, denoised: Tensor, change: Tensor | None = None) -> Tensor:
         """Return the latent without noise at sigma ``target``, at ``r`` of the step; ``change``: D's per whole step."""
         h = r * (self.end - self.start)
         g = h * (1 + self.eta)
@@ -76,13 +76,13 @@ def seeds(inner: tuple[float, ...], *, second: Literal["phi_1", "phi_2"], eta: f
             denoised = yield from task.begin_step(i, x, sigma)
             if sigma_next == 0:
                 return denoised
-            step = _Step(x, sigma, half_log_snr(sigma), half_log_snr(sigma_next), amount)
+            step = _SeedsStep(x, sigma, half_log_snr(sigma), half_log_snr(sigma_next), amount)
             noisy = amount > 0 and settings.s_noise > 0
             draws = [draw() for _ in range(len(inner) + 1)] if noisy else []
             change: Tensor | None = None
             for k, r in enumerate(inner):
                 level = step.level(r)
-                x = step.reach(r, level, denoised, change)
+                x = step.step_to(r, level, denoised, change)
                 if noisy:
                     x = x + level * step.noise(inner[: k + 1], draws) * settings.s_noise
                 change = (task.denoise(x, float(level)) - denoised) / r
@@ -94,7 +94,7 @@ def seeds(inner: tuple[float, ...], *, second: Literal["phi_1", "phi_2"], eta: f
     return sample
 
 
-def _last(step: _Step, sigma_next: Tensor, denoised: Tensor, change: Tensor | None, second: str) -> Tensor:
+def _last(step: _SeedsStep, sigma_next: Tensor, denoised: Tensor, change: Tensor | None, second: str) -> Tensor:
     if second == "phi_1" and change is not None:
-        return step.reach(1.0, sigma_next, denoised + 0.5 * change)
-    return step.reach(1.0, sigma_next, denoised, change)
+        return step.step_to(1.0, sigma_next, denoised + 0.5 * change)
+    return step.step_to(1.0, sigma_next, denoised, change)

@@ -31,7 +31,7 @@ class _Known:
 
 
 @dataclass(frozen=True, slots=True)
-class _Step:
+class _UniPcStep:
     """Coefficients of one step's predictor and corrector, of order p."""
 
     base: Tensor
@@ -73,7 +73,7 @@ def _signal_share(sigma: Tensor) -> Tensor:
     return 1 / (1 + sigma**2).sqrt()
 
 
-def _step(y: Tensor, known: list[_Known], sigma: Tensor, order: int, step_scale: _StepScale) -> _Step:
+def _step(y: Tensor, known: list[_Known], sigma: Tensor, order: int, step_scale: _StepScale) -> _UniPcStep:
     """Return the coefficients of the step from the last of ``known`` (oldest first) to ``sigma``."""
     now = known[-1]
     h = now.sigma.log() - sigma.log()
@@ -94,7 +94,7 @@ def _step(y: Tensor, known: list[_Known], sigma: Tensor, order: int, step_scale:
     signal = _signal_share(sigma)
     base = _noise_share(sigma) / _noise_share(now.sigma) * y - signal * phi_1 * now.denoised
     matrix = torch.stack([r**power for power in range(order)])
-    return _Step(base, changes, signal * scale, matrix, torch.stack(right))
+    return _UniPcStep(base, changes, signal * scale, matrix, torch.stack(right))
 
 
 def uni_pc(step_scale: _StepScale) -> Sampler:

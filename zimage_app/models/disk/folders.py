@@ -9,12 +9,14 @@ from pathlib import Path
 
 from zimage_app.models.disk.regular_file import read_regular
 
-GROWING = ".fetching"
+PARTIAL_FOLDER = ".fetching"
 """Subfolder of a model's folder for partial downloads."""
-WANTED = "wanted.json"
+WANTED_FILE = "wanted.json"
 """File in it that lists all files to download; deleted once they are complete."""
+WEIGHT_SUFFIXES = (".safetensors", ".gguf")
+"""Suffixes of supported weight files."""
 _MAX_LIST = 64 * 2**20
-"""Maximum size in bytes of that list and of a shard index."""
+"""Maximum size in bytes of the list in WANTED_FILE and of a shard index."""
 
 
 def shown(path: Path) -> str:
@@ -46,7 +48,7 @@ def still_wanted(folder: Path) -> set[str]:
     File names alone don't tell this, because an incomplete tokenizer or set of shards may look complete.
     """
     try:
-        names = json.loads(read_regular(folder / GROWING / WANTED, _MAX_LIST))
+        names = json.loads(read_regular(folder / PARTIAL_FOLDER / WANTED_FILE, _MAX_LIST))
         return {str(name) for name in names if not (folder / str(name)).is_file()}
     except (OSError, ValueError, TypeError):
         return set()

@@ -12,28 +12,28 @@ from pathlib import Path
 from typing import BinaryIO
 
 
-def open_regular(path: Path, most: int | None = None) -> BinaryIO:
+def open_regular(path: Path, max_bytes: int | None = None) -> BinaryIO:
     """Open a regular file for reading (links are followed).
 
     Raises:
-        OSError: the file can't be opened, isn't a regular file, or has more than ``most`` bytes.
+        OSError: the file can't be opened, isn't a regular file, or has more than ``max_bytes`` bytes.
     """
     file = open(path, "rb", opener=_open_at_once)  # noqa: SIM115 - returned to the caller
     try:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "it is no regular file", str(path))
-        if most is not None and status.st_size > most:
-            raise OSError(errno.EFBIG, f"it is larger than {max(1, most >> 20)} MB", str(path))
+        if max_bytes is not None and status.st_size > max_bytes:
+            raise OSError(errno.EFBIG, f"it is larger than {max(1, max_bytes >> 20)} MB", str(path))
     except OSError:
         file.close()
         raise
     return file
 
 
-def read_regular(path: Path, most: int) -> bytes:
+def read_regular(path: Path, max_bytes: int) -> bytes:
     """Read a whole regular file, up to its size at opening; raises OSError as ``open_regular`` does."""
-    with open_regular(path, most) as file:
+    with open_regular(path, max_bytes) as file:
         return file.read(os.fstat(file.fileno()).st_size)
 
 

@@ -39,7 +39,7 @@ _MAX_BITS = 1024
 """Maximum size of an integer. Python refuses to convert integers of several thousand digits to text."""
 
 
-class _Refused(Exception):
+class _InvalidYaml(Exception):
     """The file holds something that isn't allowed; raised while it is parsed."""
 
     def __init__(self, mark: Any, text: Text) -> None:
@@ -59,15 +59,17 @@ class _Loader(yaml.SafeLoader):
         """Override of PyYAML's step from events to a node."""
         if self.check_event(yaml.AliasEvent):
             mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-            raise _Refused(mark, Text("aliases are not allowed; write the value out", "不允许使用别名；请直接写出内容"))
+            raise _InvalidYaml(
+                mark, Text("aliases are not allowed; write the value out", "不允许使用别名；请直接写出内容")
+            )
         if self._depth >= _MAX_DEPTH:
-            raise _Refused(None, _TOO_DEEP)
+            raise _InvalidYaml(None, _TOO_DEEP)
         self._depth += 1
         node: yaml.Node | None = super().compose_node(parent, index)
         self._depth -= 1
         if isinstance(node, yaml.ScalarNode) and any("\ud800" <= letter <= "\udfff" for letter in node.value):
             text = Text("contains an incomplete Unicode character; type it again", "含有残缺字符；请重新输入")
-            raise _Refused(node.start_mark, text)
+            raise _InvalidYaml(node.start_mark, text)
         return node
 
 
@@ -77,13 +79,13 @@ _TOO_DEEP = Text("nested too deeply", "嵌套过深")
 def _parsed(text: str) -> yaml.Node | None:
     """Parse a file's text."""
     if _depth(text) > _MAX_DEPTH:
-        raise _Refused(None, _TOO_DEEP)
+        raise _InvalidYaml(None, _TOO_DEEP)
     root: yaml.Node | None = yaml.compose(text, Loader=_Loader)
     return root
 
 
 _remembered = lru_cache(maxsize=128)(_parsed)
-"""Short files are remembered by content, because each page and picture looks all models up anew."""
+"""Short files are cached by content, because each page and picture looks up all models."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ class YamlReader:
     """Reads one file and makes errors that name line and column."""
 
     path: Path
-    longest: int = _MAX_BYTES
+    max_length: int = _MAX_BYTES
     """Maximum size of the file in bytes."""
     as_written: bool = False
     """Whether dates (``2026-01-31``) and numbers to the base 60 (``3:4``) are the texts that they look like; otherwise
@@ -112,8 +114,8 @@ class YamlReader:
         """Parse the file and return its root node, which must not be changed; raises ModelError if it isn't valid."""
         try:
             with open_regular(self.path) as file:
-                data = file.read(self.longest + 1)
-            if len(data) > self.longest:
+                data = file.read(self.max_length + 1)
+            if len(data) > self.max_length:
                 raise self.wrong_at(None, "the file is too long", "文件太长")
             text = data.decode("utf-8")
         except OSError as error:
@@ -131,7 +133,7 @@ class YamlReader:
     def _root(self, text: str, parse: Callable[[str], yaml.Node | None]) -> yaml.Node:
         try:
             root = parse(text)
-        except _Refused as error:
+        except _InvalidYaml as error:
             raise self.wrong_at(error.mark, error.text.en, error.text.zh) from error
         except yaml.MarkedYAMLError as error:
             problem = _short(str(error.problem))
@@ -161,14 +163,14 @@ class YamlReader:
             if name not in known:
                 self._unknown(key, name, allowed)
             if name in fields:
-                said = _short(repr(name))
-                raise self.wrong(key, f"key {said} appears twice; keep one", f"键 {said} 重复；请只保留一个")
+                quoted = _short(repr(name))
+                raise self.wrong(key, f"key {quoted} appears twice; keep one", f"键 {quoted} 重复；请只保留一个")
             fields[name] = value
         return fields
 
     def _unknown(self, key: yaml.Node, name: str, allowed: tuple[str, ...]) -> NoReturn:
-        said, known = _short(repr(name)), ", ".join(allowed)
-        raise self.wrong(key, f"unknown key {said}; allowed are {known}", f"未知的键 {said}；可用：{known}")
+        quoted, known = _short(repr(name)), ", ".join(allowed)
+        raise self.wrong(key, f"unknown key {quoted}; allowed are {known}", f"未知的键 {quoted}；可用：{known}")
 
     def items(self, node: yaml.Node) -> list[yaml.Node]:
         """Return a list's nodes; raises ModelError if the node isn't a list."""
@@ -215,11 +217,11 @@ class YamlReader:
         if isinstance(value, int) and value.bit_length() > _MAX_BITS:
             value = _NO_VALUE
         if value is not None and not isinstance(value, str | int | float):
-            said = _short(repr(node.value))
+            quoted = _short(repr(node.value))
             raise self.wrong(
                 node,
-                f"{said} is no number and no plain text; put texts in quotes",
-                f"{said} 既不是数字也不是普通文字；文字请加引号",
+                f"{quoted} is no number and no plain text; put texts in quotes",
+                f"{quoted} 既不是数字也不是普通文字；文字请加引号",
             )
         return value
 
@@ -232,8 +234,8 @@ def _looks_like_text(node: yaml.Node) -> bool:
     return node.tag == _DATE or (node.tag in _NUMBERS and ":" in node.value)
 
 
-def _short(text: str, longest: int = _MAX_SHOWN) -> str:
-    return shortened(text.encode(errors="replace").decode(), longest)
+def _short(text: str, max_length: int = _MAX_SHOWN) -> str:
+    return shortened(text.encode(errors="replace").decode(), max_length)
 
 
 def _depth(text: str) -> int:

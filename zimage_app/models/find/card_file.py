@@ -23,14 +23,14 @@ CARD_KEYS = ("title", "description", "stages", "examples")
 _VOCABULARY_KEYS = ("things", "words")
 
 
-def read_card(path: Path, name: str) -> ModelCard:
-    """Read the card of the model called ``name``; an omitted title is the name, omitted stages the reference workflow.
+def read_card(path: Path, base: ModelCard) -> ModelCard:
+    """Read a card; fields that the file omits are taken from ``base``.
 
     Raises:
         ModelError: the file is invalid; the message names file, line and problem.
     """
     reader = YamlReader(path)
-    return card_from(reader, reader.fields(reader.tree(), CARD_KEYS), plain_card(name))
+    return card_from(reader, reader.fields(reader.tree(), CARD_KEYS), base)
 
 
 def card_from(reader: YamlReader, fields: Mapping[str, yaml.Node], base: ModelCard) -> ModelCard:

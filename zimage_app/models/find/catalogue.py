@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -13,8 +13,7 @@ from zimage_app.domain.card import FAMILY
 from zimage_app.domain.errors import ModelError
 from zimage_app.domain.text import Text
 from zimage_app.models.disk.folders import is_model, visible
-from zimage_app.models.disk.yaml_file import YamlReader
-from zimage_app.models.find.card_file import CARD_KEYS, card_from, plain_card, read_card, read_vocabulary
+from zimage_app.models.find.card_file import plain_card, read_card, read_vocabulary
 from zimage_app.models.find.comfyui import find_comfy_models
 from zimage_app.models.find.model_source import PARTS, ModelSource, comfy_source, diffusers_source, repo_folder
 from zimage_app.models.find.model_yaml import SUFFIX, hub_source, is_repo, read_named
@@ -27,7 +26,7 @@ _MAX_SHOWN = 80
 
 
 @dataclass(frozen=True, slots=True)
-class Shelves:
+class ModelFolders:
     """The folders that are searched for models."""
 
     models: Path
@@ -44,12 +43,12 @@ class Shelves:
     """Whether models are found by listed names only, not by paths or by repositories in other programs' caches."""
 
     @classmethod
-    def of(cls, where: Path | Shelves) -> Shelves:
-        """Return ``where`` itself, or wrap a models folder in ``Shelves``."""
-        return where if isinstance(where, Shelves) else cls(where)
+    def of(cls, where: Path | ModelFolders) -> ModelFolders:
+        """Return ``where`` itself, or wrap a models folder in ``ModelFolders``."""
+        return where if isinstance(where, ModelFolders) else cls(where)
 
 
-def list_models(where: Path | Shelves) -> list[ModelSource]:
+def list_models(where: Path | ModelFolders) -> list[ModelSource]:
     """Return all models, sorted by name, including those whose files are not downloaded yet.
 
     A model whose card or YAML file is invalid is left out, so that the others stay usable; the log, ``read_models`` and
@@ -58,41 +57,41 @@ def list_models(where: Path | Shelves) -> list[ModelSource]:
     return [source for source in read_models(where).values() if isinstance(source, ModelSource)]
 
 
-def read_models(where: Path | Shelves) -> dict[str, ModelSource | ModelError]:
+def read_models(where: Path | ModelFolders) -> dict[str, ModelSource | ModelError]:
     """Return all models by name, in order; in place of one whose card or YAML file is invalid, the error."""
-    shelves = Shelves.of(where)
-    makers = _makers(shelves)
-    return {name: _read(name, makers[name], shelves) for name in sorted(makers)}
+    model_folders = ModelFolders.of(where)
+    makers = _makers(model_folders)
+    return {name: _read(name, makers[name], model_folders) for name in sorted(makers)}
 
 
-def find_model(name_or_path: str, where: Path | Shelves) -> ModelSource:
+def find_model(name_or_path: str, where: Path | ModelFolders) -> ModelSource:
     """Find a downloaded model by its name, its hub repository ``owner/name`` or the path of its folder.
 
     Raises:
         ModelError: there is no such model, or files are missing; the message lists available models and how to get it.
     """
-    shelves = Shelves.of(where)
-    source = look_up(name_or_path, shelves)
+    model_folders = ModelFolders.of(where)
+    source = look_up(name_or_path, model_folders)
     if source.present:
         return source
-    raise _not_here(name_or_path, source, shelves)
+    raise _not_here(name_or_path, source, model_folders)
 
 
-def look_up(name_or_path: str, where: Path | Shelves) -> ModelSource:
+def look_up(name_or_path: str, where: Path | ModelFolders) -> ModelSource:
     """Find a model as ``find_model`` does, but allow missing files; raises ModelError if there is no such model."""
-    shelves = Shelves.of(where)
-    makers = _makers(shelves)
+    model_folders = ModelFolders.of(where)
+    makers = _makers(model_folders)
     if name_or_path in makers:
         return makers[name_or_path]()
-    if shelves.listed_only:
-        return _published(name_or_path, shelves, makers)
+    if model_folders.listed_only:
+        return _published(name_or_path, model_folders, makers)
     folder = Path(os.path.expanduser(name_or_path))  # Path.expanduser raises for an unknown user
     if name_or_path and is_model(folder):
         return _folder_source(folder)
     if is_repo(name_or_path) and not os.path.exists(folder):
         known = makers.get(repo_folder(name_or_path))
-        return hub_source(name_or_path, shelves.models) if known is None else known()
-    present = _names_here(shelves)
+        return hub_source(name_or_path, model_folders.models) if known is None else known()
+    present = _names_here(model_folders)
     raise ModelError(
         Text(
             f"There is no model {name_or_path!r}: give one of {present},"
@@ -103,12 +102,12 @@ def look_up(name_or_path: str, where: Path | Shelves) -> ModelSource:
     )
 
 
-def _published(name: str, shelves: Shelves, makers: Mapping[str, Callable[[], ModelSource]]) -> ModelSource:
+def _published(name: str, model_folders: ModelFolders, makers: Mapping[str, Callable[[], ModelSource]]) -> ModelSource:
     """Find a listed model by its repository; raises the same ModelError for any other name."""
     known = makers.get(repo_folder(name)) if is_repo(name) else None
     if known is not None:
         return known()
-    present, shown = _names_here(shelves), repr(name[:_MAX_SHOWN])
+    present, shown = _names_here(model_folders), repr(name[:_MAX_SHOWN])
     raise ModelError(
         Text(
             f"There is no model {shown} on this page; choose one of {present}.",
@@ -117,37 +116,30 @@ def _published(name: str, shelves: Shelves, makers: Mapping[str, Callable[[], Mo
     )
 
 
-def _makers(shelves: Shelves) -> dict[str, Callable[[], ModelSource]]:
+def _makers(model_folders: ModelFolders) -> dict[str, Callable[[], ModelSource]]:
     """Return name -> function that makes the model's source.
 
     If several models have the same name, later entries win: ComfyUI's files, the shipped folder, folders under
     ``models``, shipped YAML files, the user's YAML files, and the user's folders in ComfyUI's layout.
     """
     makers: dict[str, Callable[[], ModelSource]] = {}
-    for source in _comfy_sources(shelves):
-        name = source.card.name
-        makers[name] = partial(_unchanged, source)
-    if shelves.shipped is not None and is_model(shelves.shipped):
-        makers[shelves.shipped.name] = partial(_folder_source, shelves.shipped)
-    folders = [folder for folder in _subfolders(shelves.models) if is_model(folder)]
+    for source in (
+        [] if model_folders.comfyui is None else find_comfy_models(model_folders.comfyui, model_folders.models)
+    ):
+        makers[source.card.name] = partial(replace, source)
+    if model_folders.shipped is not None and is_model(model_folders.shipped):
+        makers[model_folders.shipped.name] = partial(_folder_source, model_folders.shipped)
+    folders = (
+        [folder for folder in model_folders.models.iterdir() if is_model(folder)]
+        if model_folders.models.is_dir()
+        else []
+    )
     makers |= {folder.name: partial(_folder_source, folder) for folder in folders}
-    for named in (shelves.shipped_names, shelves.named):
+    for named in (model_folders.shipped_names, model_folders.named):
         for path in visible(named.glob(f"*{SUFFIX}")) if named is not None and named.is_dir() else ():
-            makers[path.stem] = partial(_named_source, path, shelves)
+            makers[path.stem] = partial(_named_source, path, model_folders)
     own = [folder for folder in folders if not (folder / "model_index.json").is_file()]
     return makers | {folder.name: partial(_folder_source, folder) for folder in own}
-
-
-def _unchanged(source: ModelSource) -> ModelSource:
-    return source
-
-
-def _comfy_sources(shelves: Shelves) -> list[ModelSource]:
-    return [] if shelves.comfyui is None else find_comfy_models(shelves.comfyui, shelves.models)
-
-
-def _subfolders(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else iter(())
 
 
 def _folder_source(folder: Path) -> ModelSource:
@@ -155,41 +147,38 @@ def _folder_source(folder: Path) -> ModelSource:
     family = FAMILY.get(name.lower())
     card = plain_card(name) if family is None else replace(family, name=name)
     if (folder / _CARD_FILE).is_file():
-        card = read_card(folder / _CARD_FILE, name)
+        card = read_card(folder / _CARD_FILE, plain_card(name))
     if (folder / _WORDS_FILE).is_file():
         card = replace(card, vocabulary=read_vocabulary(folder / _WORDS_FILE))
     return diffusers_source(card, folder) if (folder / "model_index.json").is_file() else comfy_source(card, folder)
 
 
-def _named_source(path: Path, shelves: Shelves) -> ModelSource:
+def _named_source(path: Path, model_folders: ModelFolders) -> ModelSource:
     """Read a model's YAML file; a card.yaml in the model's folder overrides the card in it."""
-    source = read_named(path, shelves.models, shelves.comfyui)
+    source = read_named(path, model_folders.models, model_folders.comfyui)
     own = source.folder / _CARD_FILE
-    if not own.is_file():
-        return source
-    reader = YamlReader(own)
-    return replace(source, card=card_from(reader, reader.fields(reader.tree(), CARD_KEYS), source.card))
+    return replace(source, card=read_card(own, source.card)) if own.is_file() else source
 
 
-def _read(name: str, maker: Callable[[], ModelSource], shelves: Shelves) -> ModelSource | ModelError:
+def _read(name: str, maker: Callable[[], ModelSource], model_folders: ModelFolders) -> ModelSource | ModelError:
     try:
         return maker()
     except ModelError as error:
-        _log_once(shelves, f"{name}: {error}")
+        _log_once(model_folders, f"{name}: {error}")
         return error
 
 
 @lru_cache(maxsize=256)
-def _log_once(shelves: Shelves, problem: str) -> None:  # noqa: ARG001 - part of the cache's key
+def _log_once(model_folders: ModelFolders, problem: str) -> None:  # noqa: ARG001 - part of the cache's key
     """Log a problem, but not again each time that the models are listed."""
     log.warning("%s", problem)
 
 
-def _names_here(shelves: Shelves) -> str:
-    return ", ".join(source.card.name for source in list_models(shelves) if source.present) or "-"
+def _names_here(model_folders: ModelFolders) -> str:
+    return ", ".join(source.card.name for source in list_models(model_folders) if source.present) or "-"
 
 
-def _not_here(name: str, source: ModelSource, shelves: Shelves) -> ModelError:
+def _not_here(name: str, source: ModelSource, model_folders: ModelFolders) -> ModelError:
     size = None if source.about is None else f"{source.about / 1e9:.0f} GB"
     size_en, size_zh = ("", "") if size is None else (f" ({size})", f"（约 {size}）")
     parts = ", ".join(source.missing)
@@ -197,7 +186,7 @@ def _not_here(name: str, source: ModelSource, shelves: Shelves) -> ModelError:
     if len(source.missing) < len(PARTS):
         state = Text(f"is not whole on this machine ({parts} missing)", f"在本机不完整（缺少 {parts}）")
     command = f"python -m zimage_app models fetch {name}"
-    present = _names_here(shelves)
+    present = _names_here(model_folders)
     return ModelError(
         Text(
             f"{name} {state.en}: fetch it{size_en} with '{command}'; ready to use now: {present}.",

@@ -20,14 +20,14 @@ import yaml
 from zimage_app.domain.card import Z_IMAGE, Z_IMAGE_TURBO, ModelCard
 from zimage_app.domain.errors import ModelError
 from zimage_app.domain.text import Text
-from zimage_app.models.disk.folders import visible
+from zimage_app.models.disk.folders import WEIGHT_SUFFIXES, visible
 from zimage_app.models.disk.yaml_file import YamlReader
 from zimage_app.models.find.card_file import plain_card
 from zimage_app.models.find.model_source import ModelSource, PartLocation, PartLocations, Remote, repo_folder
 from zimage_app.models.find.tokenizers import find_tokenizer
 
 if TYPE_CHECKING:
-    from zimage_app.models.weights.weight_file import Entry
+    from zimage_app.models.weights.weight_file import TensorEntry
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,6 @@ COMFY_FOLDERS = {
     "vae": ("vae",),
 }
 """Part -> its folders in ComfyUI; the second name is that of older versions."""
-SUFFIXES = (".safetensors", ".gguf")
 _LATENT_CHANNELS = 16
 _EXTRA = "extra_model_paths.yaml"
 _REPO = "Comfy-Org/z_image_turbo"
@@ -149,7 +148,7 @@ def _files(folder: Path) -> Iterator[Path]:
             continue
         been.add(real)
         paths = visible(Path(place, name) for name in names)
-        yield from (path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file())
+        yield from (path for path in paths if path.suffix.lower() in WEIGHT_SUFFIXES and path.is_file())
 
 
 @lru_cache(maxsize=4096)
@@ -177,7 +176,7 @@ def _by_name(path: Path) -> Found | None:
     return next((Found(part, path, 0, packed=False) for part, fits in marks if fits), None)
 
 
-def _marks(entries: Mapping[str, Entry]) -> Iterator[tuple[str, int]]:
+def _marks(entries: Mapping[str, TensorEntry]) -> Iterator[tuple[str, int]]:
     """Yield (part, width) if the file has the tensors that identify this part of a Z-Image model."""
     shapes = {key: entry.shape for key, entry in entries.items()}
 

@@ -124,9 +124,9 @@ class _Parts:
 
     def _no_path(self, node: yaml.Node, text: str, error: Exception) -> ModelError:
         reason = getattr(error, "strerror", None) or str(error)
-        said = repr(text if len(text) <= _MAX_NAME else f"{text[: _MAX_NAME - 1]}…")
+        quoted = repr(text if len(text) <= _MAX_NAME else f"{text[: _MAX_NAME - 1]}…")
         return self._reader.wrong(
-            node, f"{said} cannot be a path here ({reason})", f"{said} 不能作为本机路径（{reason}）"
+            node, f"{quoted} cannot be a path here ({reason})", f"{quoted} 不能作为本机路径（{reason}）"
         )
 
 

@@ -1,4 +1,4 @@
-"""How much memory a model needs on a device, and which copy of Z-Image-Turbo suits a card. Imports no torch."""
+"""Computes the device memory that a model needs, and chooses a copy of Z-Image-Turbo for a card. Imports no torch."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 _WORKING = 15 * 10**8
 """Bytes that a run needs beside the weights: activations and decoding of a 672 x 864 picture take 1.3 GB."""
 _UNPACKING = 5 * 10**8
-"""Bytes for a matrix that is unpacked while it is used."""
+"""Bytes for one unpacked matrix."""
 _CONTEXT = 5 * 10**8
-"""Bytes of a card that drivers and the desktop have, as a rule."""
+"""Bytes of device memory that drivers and desktop usually take."""
 BFLOAT16_CAPABILITY = (8, 0)
-"""As in ``models.device``, which imports torch."""
+"""The same as in ``models.device``, which imports torch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,30 +20,30 @@ class ModelSizes:
     """Bytes that a model's weights take on a device."""
 
     blocks: tuple[int, ...]
-    """Each of the transformer's main blocks."""
+    """Bytes of each of the transformer's main blocks."""
     rest: int
-    """Of transformer and VAE."""
+    """Other bytes of transformer and VAE."""
     text: int
     unpacks: bool
-    """Weights are unpacked while they are used, which takes memory, too."""
+    """Whether weights are unpacked at each use, which takes additional memory."""
 
     @property
     def resident(self) -> int:
-        """All of transformer and VAE, and what a run needs."""
+        """Bytes if transformer and VAE are on the device, with the working memory of a run."""
         return sum(self.blocks) + self.rest + self.working
 
     @property
     def working(self) -> int:
-        """What a run needs beside the weights."""
+        """Bytes of a run beside the weights."""
         return _WORKING + (_UNPACKING if self.unpacks else 0)
 
 
 _LINEARS = 176_947_200
-"""Numbers in the large matrices of one block of Z-Image: they are what is packed."""
+"""Parameters of one block's linear layers, which are the packed ones."""
 _BLOCKS = 30
 _REFINERS = 4
 _OTHERS = 138_703_936
-"""Numbers of its transformer that are never packed."""
+"""Parameters of the transformer that are never packed."""
 _VAE = 167_639_302
 _BFLOAT16 = 2
 
@@ -52,19 +52,19 @@ PUBLISHED: Mapping[str, tuple[float, int]] = {
     "z-image-turbo-int8": (8.0, 4_300_000_000),
     "z-image-turbo-q4": (4.85, 4_300_000_000),
 }
-"""Copies of Z-Image-Turbo that can be fetched, nearest to the original first: bits of a number in the transformer's
-large matrices, and bytes of the text encoder. Worked out from the published networks' shapes."""
+"""Downloadable copies of Z-Image-Turbo, most precise first: bits per parameter of the transformer's linear layers, and
+bytes of the text encoder, computed from the published networks' shapes."""
 
 
 def published_sizes(name: str) -> ModelSizes:
-    """How large a model of ``PUBLISHED`` is on a card, without its files."""
+    """Return the sizes of a model of ``PUBLISHED``; needs no files."""
     bits, text = PUBLISHED[name]
     block = round(_LINEARS * bits / 8)
     return ModelSizes((block,) * _BLOCKS, _REFINERS * block + _OTHERS * _BFLOAT16 + _VAE, text, unpacks=bits < 8)
 
 
 def suggested(memory: int, capability: tuple[int, int] | None = None) -> str:
-    """The copy of Z-Image-Turbo for a card of so many bytes: the nearest to the original whose transformer fits.
+    """Return the most precise copy of Z-Image-Turbo whose transformer fits on a card with ``memory`` bytes.
 
     ``capability`` is the CUDA compute capability; older cards multiply 8-bit integers fast, and bfloat16 slowly.
     """
@@ -75,5 +75,5 @@ def suggested(memory: int, capability: tuple[int, int] | None = None) -> str:
 
 
 def free_of(memory: int) -> int:
-    """What is free, as a rule, of a card of so many bytes."""
+    """Return the bytes that are usually free on a card with ``memory`` bytes."""
     return memory - _CONTEXT

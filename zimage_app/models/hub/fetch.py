@@ -25,14 +25,14 @@ from huggingface_hub import is_offline_mode
 from zimage_app.domain.errors import FetchError, system_reason
 from zimage_app.domain.fetching import FetchProgress
 from zimage_app.models.disk.file_lock import take
-from zimage_app.models.disk.folders import GROWING, WANTED, still_wanted
+from zimage_app.models.disk.folders import PARTIAL_FOLDER, WANTED_FILE, WEIGHT_SUFFIXES, still_wanted
 from zimage_app.models.find.model_source import ModelSource, Remote, repo_folder
 from zimage_app.models.hub import errors
-from zimage_app.models.hub.hosts import AGENT, Host, reach
-from zimage_app.models.hub.listing import INDEX, Listing, RepoFile
+from zimage_app.models.hub.hosts import AGENT, Host, check_connection
+from zimage_app.models.hub.listing import INDEX, RepoFile, RepoListing
 from zimage_app.models.hub.receipt import checksum_of, note
 from zimage_app.models.hub.retry_policy import Busy, RetryPolicy
-from zimage_app.models.hub.transfer import Stopped, Task, Transfer, size_of
+from zimage_app.models.hub.transfer import FileDownload, Stopped, Transfer, size_of
 
 _MAX_PARALLEL = 3
 """Files downloaded at a time: one connection rarely uses the whole bandwidth, and hubs throttle many connections."""
@@ -41,22 +41,22 @@ _MIN_FREE = 64_000_000
 """Bytes of disk space to leave free."""
 _WINDOW = 5.0
 """Seconds over which the speed is averaged."""
-_TELL_EVERY = 0.2
+_REPORT_INTERVAL = 0.2
 """Seconds between progress reports."""
 
 
 @dataclass(frozen=True, slots=True)
-class Errand:
+class RepoDownload:
     """The files to download from one repository into one folder."""
 
-    listing: Listing
+    listing: RepoListing
     files: tuple[RepoFile, ...]
     folder: Path
 
     def part(self, file: RepoFile) -> Path:
         """Return the path of a file's partial download."""
         mark = file.checksum.value[:16] if file.checksum else str(file.size)
-        return self.folder / GROWING / f"{file.path.replace('/', '--')}.{mark}"
+        return self.folder / PARTIAL_FOLDER / f"{file.path.replace('/', '--')}.{mark}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,35 +64,41 @@ class FetchPlan:
     """The files that a model lacks, and the host to download them from."""
 
     host: Host
-    errands: tuple[Errand, ...]
+    repo_downloads: tuple[RepoDownload, ...]
 
     @property
     def files(self) -> int:
         """Number of files."""
-        return sum(len(errand.files) for errand in self.errands)
+        return sum(len(repo_download.files) for repo_download in self.repo_downloads)
 
     @property
     def size(self) -> int:
         """Total size of the files in bytes."""
-        return sum(file.size for errand in self.errands for file in errand.files)
+        return sum(file.size for repo_download in self.repo_downloads for file in repo_download.files)
 
     @property
     def left(self) -> int:
         """Bytes that remain to be downloaded."""
-        return self.size - sum(_bytes_on_disk(errand, file) for errand in self.errands for file in errand.files)
+        return self.size - sum(
+            _bytes_on_disk(repo_download, file) for repo_download in self.repo_downloads for file in repo_download.files
+        )
 
     @property
     def weights(self) -> int:
         """Total size of the weight files (.safetensors and .gguf) in bytes."""
-        names = (".safetensors", ".gguf")
-        return sum(file.size for errand in self.errands for file in errand.files if file.path.endswith(names))
+        return sum(
+            file.size
+            for repo_download in self.repo_downloads
+            for file in repo_download.files
+            if file.path.endswith(WEIGHT_SUFFIXES)
+        )
 
 
-def _bytes_on_disk(errand: Errand, file: RepoFile) -> int:
+def _bytes_on_disk(repo_download: RepoDownload, file: RepoFile) -> int:
     """Return how many bytes of a file are on disk, complete or as a partial download."""
-    if size_of(errand.folder / file.path) == file.size:
+    if size_of(repo_download.folder / file.path) == file.size:
         return file.size
-    begun = size_of(errand.part(file))
+    begun = size_of(repo_download.part(file))
     return begun if begun <= file.size else 0
 
 
@@ -100,7 +106,7 @@ def plan_fetch(
     source: ModelSource,
     host: Host,
     models: Path,
-    patience: RetryPolicy | None = None,
+    retry_policy: RetryPolicy | None = None,
     stopped: threading.Event | None = None,
 ) -> FetchPlan:
     """Look up the files that ``source`` lacks on the hub; sends no request if nothing is missing.
@@ -109,32 +115,32 @@ def plan_fetch(
         FetchError: the hub can't be reached, or doesn't have a missing part.
         Stopped: ``stopped`` was set.
     """
-    patience, stopped = patience or RetryPolicy(), stopped or threading.Event()
+    retry_policy, stopped = retry_policy or RetryPolicy(), stopped or threading.Event()
     remotes = [place.remote for place in source.missing.values() if place.remote is not None]
-    errands = []
+    repo_downloads = []
     if remotes:
         if is_offline_mode():
             raise errors.offline(", ".join(dict.fromkeys(remote.repo for remote in remotes)))
-        reach(host, patience.first)
+        check_connection(host, retry_policy.first)
     for repo in dict.fromkeys(remote.repo for remote in remotes):
-        listing = _listing(host, repo, patience, stopped)
+        listing = _listing(host, repo, retry_policy, stopped)
         _complete(listing, remotes, host)
-        errands.append(Errand(listing, listing.needed(remotes), models / repo_folder(repo)))
-    return FetchPlan(host, tuple(errands))
+        repo_downloads.append(RepoDownload(listing, listing.needed(remotes), models / repo_folder(repo)))
+    return FetchPlan(host, tuple(repo_downloads))
 
 
-def _listing(host: Host, repo: str, patience: RetryPolicy, stopped: threading.Event) -> Listing:
-    for failures in range(1, patience.attempts + 1):
+def _listing(host: Host, repo: str, retry_policy: RetryPolicy, stopped: threading.Event) -> RepoListing:
+    for failures in range(1, retry_policy.attempts + 1):
         try:
-            return host.listing(repo, patience)
+            return host.listing(repo, retry_policy)
         except Busy as error:
             status = error.status
-            if failures < patience.attempts and stopped.wait(patience.after(failures, error.after)):
+            if failures < retry_policy.attempts and stopped.wait(retry_policy.after(failures, error.after)):
                 raise Stopped from error
     raise errors.busy(host.name, status)
 
 
-def _complete(listing: Listing, remotes: list[Remote], host: Host) -> None:
+def _complete(listing: RepoListing, remotes: list[Remote], host: Host) -> None:
     for remote in remotes:
         if remote.repo == listing.repo and not listing.part(remote):
             what = remote.path if remote.is_file else f"safetensors weights in {remote.path}/"
@@ -143,11 +149,11 @@ def _complete(listing: Listing, remotes: list[Remote], host: Host) -> None:
 
 def fetch(
     plan: FetchPlan,
-    tell: Callable[[FetchProgress], None],
-    patience: RetryPolicy | None = None,
+    report: Callable[[FetchProgress], None],
+    retry_policy: RetryPolicy | None = None,
     stopped: threading.Event | None = None,
 ) -> None:
-    """Download the planned files; calls ``tell`` with the progress a few times a second.
+    """Download the planned files; calls ``report`` with the progress a few times a second.
 
     Setting ``stopped`` cancels the download; it is also set here when one file fails.
 
@@ -155,40 +161,40 @@ def fetch(
         FetchError: a file can't be downloaded; partial files are kept, and the next call resumes them.
         Stopped: ``stopped`` was set.
     """
-    patience, stopped = patience or RetryPolicy(), stopped or threading.Event()
+    retry_policy, stopped = retry_policy or RetryPolicy(), stopped or threading.Event()
     with ExitStack() as stack:
-        for errand in plan.errands:
-            stack.enter_context(_download_lock(errand.folder))
+        for repo_download in plan.repo_downloads:
+            stack.enter_context(_download_lock(repo_download.folder))
         _check_disk_space(plan)
-        for errand in plan.errands:
-            _begin(errand)
+        for repo_download in plan.repo_downloads:
+            _begin(repo_download)
         meter = Meter(FetchProgress(plan.files, plan.size, done=plan.size - plan.left))
-        timeout = httpx.Timeout(patience.answer, read=patience.silence)
+        timeout = httpx.Timeout(retry_policy.answer, read=retry_policy.silence)
         client = stack.enter_context(httpx.Client(follow_redirects=True, timeout=timeout, headers=AGENT))
-        _Run(plan.host, Transfer(client, patience, meter.moved, stopped), meter, tell).all_of(plan)
-        for errand in plan.errands:
-            _end(errand)
+        _ActiveDownload(plan.host, Transfer(client, retry_policy, meter.moved, stopped), meter, report).all_of(plan)
+        for repo_download in plan.repo_downloads:
+            _end(repo_download)
 
 
-def _begin(errand: Errand) -> None:
+def _begin(repo_download: RepoDownload) -> None:
     """Write the list of wanted files, so that an incomplete folder can be recognised later.
 
     Files still missing from an earlier download of other parts stay on the list if the repository still has them.
     """
-    growing = errand.folder / GROWING
-    open_still = still_wanted(errand.folder) & {file.path for file in errand.listing.files}
-    wanted = sorted(open_still | {file.path for file in errand.files})
+    growing = repo_download.folder / PARTIAL_FOLDER
+    open_still = still_wanted(repo_download.folder) & {file.path for file in repo_download.listing.files}
+    wanted = sorted(open_still | {file.path for file in repo_download.files})
     try:
         growing.mkdir(parents=True, exist_ok=True)
-        (growing / WANTED).write_text(json.dumps(wanted), encoding="utf-8")
+        (growing / WANTED_FILE).write_text(json.dumps(wanted), encoding="utf-8")
     except OSError as error:
         raise errors.not_writable(growing, system_reason(error)) from error
 
 
-def _end(errand: Errand) -> None:
+def _end(repo_download: RepoDownload) -> None:
     """Delete the folder of partial downloads, unless files of other parts are still missing."""
-    if not still_wanted(errand.folder):
-        shutil.rmtree(errand.folder / GROWING, ignore_errors=True)
+    if not still_wanted(repo_download.folder):
+        shutil.rmtree(repo_download.folder / PARTIAL_FOLDER, ignore_errors=True)
 
 
 @contextmanager
@@ -200,7 +206,7 @@ def _download_lock(folder: Path) -> Iterator[None]:
         lock = FileLock(locks / f"{folder.name}.lock")
         take(lock)
     except Timeout as error:
-        raise errors.twice(folder) from error
+        raise errors.already_downloading(folder) from error
     except OSError as error:
         raise errors.not_writable(folder, system_reason(error)) from error
     try:
@@ -210,7 +216,7 @@ def _download_lock(folder: Path) -> Iterator[None]:
 
 
 def _check_disk_space(plan: FetchPlan) -> None:
-    for folder in {errand.folder.parent for errand in plan.errands}:
+    for folder in {repo_download.folder.parent for repo_download in plan.repo_downloads}:
         free = free_space(folder)
         if free < plan.left + _MIN_FREE:
             raise errors.disk_full(folder, plan.left, free)
@@ -228,37 +234,39 @@ def _of_disk(target: Path, error: OSError) -> FetchError:
     return errors.not_writable(target, system_reason(error))
 
 
-class _Run:
+class _ActiveDownload:
     """One download in progress."""
 
-    def __init__(self, host: Host, transfer: Transfer, meter: Meter, tell: Callable[[FetchProgress], None]) -> None:
+    def __init__(self, host: Host, transfer: Transfer, meter: Meter, report: Callable[[FetchProgress], None]) -> None:
         self._host = host
         self._headers = host.headers()
         self._transfer = transfer
         self._meter = meter
-        self._tell = tell
+        self._report = report
 
     def all_of(self, plan: FetchPlan) -> None:
         """Download several files at a time, and the model index after all others."""
-        wanted = [(errand, file) for errand in plan.errands for file in errand.files]
-        last = [(errand, file) for errand, file in wanted if file.path == INDEX]
+        wanted = [(repo_download, file) for repo_download in plan.repo_downloads for file in repo_download.files]
+        last = [(repo_download, file) for repo_download, file in wanted if file.path == INDEX]
         with ThreadPoolExecutor(_MAX_PARALLEL, thread_name_prefix="fetch") as pool:
-            futures = [pool.submit(self._one, errand, file) for errand, file in wanted if file.path != INDEX]
+            futures = [
+                pool.submit(self._one, repo_download, file) for repo_download, file in wanted if file.path != INDEX
+            ]
             try:
                 self._watch(futures)
             except BaseException:  # KeyboardInterrupt too: the threads must not continue
                 self._give_up(futures)
                 raise
         _raise_first(futures)
-        for errand, file in last:
-            self._one(errand, file)
-        self._tell(self._meter.read())
+        for repo_download, file in last:
+            self._one(repo_download, file)
+        self._report(self._meter.read())
 
     def _watch(self, futures: list[Future[None]]) -> None:
         waiting = set(futures)
         while waiting:
-            over, waiting = wait(waiting, timeout=_TELL_EVERY, return_when=FIRST_EXCEPTION)
-            self._tell(self._meter.read())
+            over, waiting = wait(waiting, timeout=_REPORT_INTERVAL, return_when=FIRST_EXCEPTION)
+            self._report(self._meter.read())
             failed = any(not future.cancelled() and future.exception() is not None for future in over)
             if failed or self._transfer.stopped.is_set():
                 self._give_up(futures)
@@ -269,29 +277,29 @@ class _Run:
         for future in futures:
             future.cancel()
 
-    def _one(self, errand: Errand, file: RepoFile) -> None:
-        target = errand.folder / file.path
+    def _one(self, repo_download: RepoDownload, file: RepoFile) -> None:
+        target = repo_download.folder / file.path
         try:
-            self._bring(errand, file, target)
+            self._bring(repo_download, file, target)
         except OSError as error:
             raise _of_disk(target, error) from error
         self._meter.file_done()
 
-    def _bring(self, errand: Errand, file: RepoFile, target: Path) -> None:
+    def _bring(self, repo_download: RepoDownload, file: RepoFile, target: Path) -> None:
         if not self._is_right(target, file):
             self._transfer.fetch(
-                Task(
+                FileDownload(
                     file=file,
-                    url=self._host.url(errand.listing, file.path),
-                    repo=errand.listing.repo,
-                    page=self._host.page(errand.listing.repo),
+                    url=self._host.url(repo_download.listing, file.path),
+                    repo=repo_download.listing.repo,
+                    page=self._host.page(repo_download.listing.repo),
                     host=self._host.name,
                     headers=self._headers,
                     target=target,
-                    part=errand.part(file),
+                    part=repo_download.part(file),
                 )
             )
-        note(errand.folder, self._host.key, errand.listing, file)
+        note(repo_download.folder, self._host.key, repo_download.listing, file)
 
     def _is_right(self, target: Path, file: RepoFile) -> bool:
         """Whether the file is present with the right checksum; one of the right size but wrong content is deleted."""

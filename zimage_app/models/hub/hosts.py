@@ -16,11 +16,10 @@ from urllib.request import getproxies
 
 import httpx
 
-from zimage_app.domain.errors import FetchError
 from zimage_app.domain.text import Text
 from zimage_app.domain.version import __version__
 from zimage_app.models.hub import errors
-from zimage_app.models.hub.listing import Checksum, Listing, RepoFile, is_inside
+from zimage_app.models.hub.listing import Checksum, RepoFile, RepoListing, is_inside
 from zimage_app.models.hub.retry_policy import Busy, RetryPolicy
 
 HUGGINGFACE_URL = "https://huggingface.co"
@@ -56,10 +55,10 @@ class Host(ABC):
         return urlsplit(self.endpoint).netloc
 
     @abstractmethod
-    def listing(self, repo: str, patience: RetryPolicy) -> Listing:
+    def listing(self, repo: str, retry_policy: RetryPolicy) -> RepoListing:
         """List the files of a repository ``owner/name``; raises FetchError, or Busy if it should be retried."""
 
-    def url(self, listing: Listing, path: str) -> str:
+    def url(self, listing: RepoListing, path: str) -> str:
         """Return the download URL of a file."""
         return f"{self.page(listing.repo)}/resolve/{listing.revision}/{quote(path)}"
 
@@ -79,7 +78,7 @@ class HuggingFace(Host):
     endpoint: str = field(default_factory=lambda: os.environ.get("HF_ENDPOINT") or HUGGINGFACE_URL)
     key: ClassVar[str] = "huggingface"
 
-    def listing(self, repo: str, patience: RetryPolicy) -> Listing:
+    def listing(self, repo: str, retry_policy: RetryPolicy) -> RepoListing:
         """List the files of a repository at its newest commit."""
         from huggingface_hub import HfApi, constants
         from huggingface_hub.errors import (
@@ -95,7 +94,7 @@ class HuggingFace(Host):
         api = HfApi(self.endpoint.rstrip("/"), library_name=_PROGRAM, library_version=__version__)
 
         def ask() -> Any:
-            return api.model_info(repo, files_metadata=True, timeout=patience.answer)
+            return api.model_info(repo, files_metadata=True, timeout=retry_policy.answer)
 
         try:
             info = _requested(self, ask)
@@ -106,18 +105,18 @@ class HuggingFace(Host):
         except HfHubHTTPError as error:
             raise self._refused(repo, error.response.status_code, error.response.headers) from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise errors.odd_answer(self.name) from error
+            raise errors.unexpected_answer(self.name) from error
         files = [_hugging_file(item) for item in info.siblings or ()]
         if not info.sha or None in files:
-            raise errors.odd_answer(self.name)
-        return Listing(repo, info.sha, tuple(file for file in files if file is not None))
+            raise errors.unexpected_answer(self.name)
+        return RepoListing(repo, info.sha, tuple(file for file in files if file is not None))
 
     def _refused(self, repo: str, status: int, headers: Any) -> Exception:
         if status in Busy.STATUSES:
             return Busy.of(status, headers)
         if status in (401, 403):
             return errors.forbidden(repo, self.name, status)
-        return errors.no_repo(repo, self.name) if status == 404 else errors.odd_answer(self.name)
+        return errors.no_repo(repo, self.name) if status == 404 else errors.unexpected_answer(self.name)
 
     def page(self, repo: str) -> str:
         """Return the URL of the repository's web page."""
@@ -148,10 +147,10 @@ class ModelScope(Host):
     endpoint: str = MODELSCOPE_URL
     key: ClassVar[str] = "modelscope"
 
-    def listing(self, repo: str, patience: RetryPolicy) -> Listing:
+    def listing(self, repo: str, retry_policy: RetryPolicy) -> RepoListing:
         """List the files of a repository at its newest revision."""
         url = f"{self.endpoint}/api/v1/models/{repo}/repo/files"
-        timeout = httpx.Timeout(patience.answer)
+        timeout = httpx.Timeout(retry_policy.answer)
 
         def ask() -> httpx.Response:
             wanted = {"Revision": _REVISION, "Recursive": "true"}
@@ -166,8 +165,8 @@ class ModelScope(Host):
             items = answer.raise_for_status().json()["Data"]["Files"]
             files = [_scope_file(item) for item in items if item["Type"] != "tree"]
         except (httpx.HTTPStatusError, ValueError, KeyError, TypeError) as error:
-            raise errors.odd_answer(self.name) from error
-        return Listing(repo, _REVISION, tuple(files))
+            raise errors.unexpected_answer(self.name) from error
+        return RepoListing(repo, _REVISION, tuple(files))
 
     def page(self, repo: str) -> str:
         """Return the URL of the repository's web page."""
@@ -193,13 +192,11 @@ def host_of(source: str, mirror: str | None = None) -> Host:
     if mirror is None:
         return _named_host(source)
     if source == "modelscope" or not _is_address(mirror):
-        raise FetchError(
-            Text(
-                f"{mirror!r} cannot be used as a mirror: give the address of a copy of Hugging Face,"
-                " as https://example.org, without --source modelscope.",
-                f"{mirror!r} 不能用作镜像：请给出 Hugging Face 镜像的地址，如 https://example.org，"
-                "且不要同时使用 --source modelscope。",
-            )
+        raise errors.fetch_error(
+            f"{mirror!r} cannot be used as a mirror: give the address of a copy of Hugging Face,"
+            " as https://example.org, without --source modelscope.",
+            f"{mirror!r} 不能用作镜像：请给出 Hugging Face 镜像的地址，如 https://example.org，"
+            "且不要同时使用 --source modelscope。",
         )
     return HuggingFace(mirror.rstrip("/"))
 
@@ -207,18 +204,16 @@ def host_of(source: str, mirror: str | None = None) -> Host:
 def _named_host(source: str) -> Host:
     if source not in HOSTS:
         known = ", ".join(HOSTS)
-        raise FetchError(
-            Text(f"There is no source {source!r}; use one of {known}.", f"没有来源 {source!r}；可选：{known}。")
+        raise errors.fetch_error(
+            f"There is no source {source!r}; use one of {known}.", f"没有来源 {source!r}；可选：{known}。"
         )
     host = HOSTS[source]()
     if not _is_address(host.endpoint):
-        raise FetchError(
-            Text(
-                f"HF_ENDPOINT: {host.endpoint!r} is no address of a hub; write it with https://, as"
-                " https://example.org, or unset the variable.",
-                f"HF_ENDPOINT：{host.endpoint!r} 不是模型站的地址；请连同 https:// 一起写，如 https://example.org，"
-                "或删除该变量。",
-            )
+        raise errors.fetch_error(
+            f"HF_ENDPOINT: {host.endpoint!r} is no address of a hub; write it with https://, as"
+            " https://example.org, or unset the variable.",
+            f"HF_ENDPOINT：{host.endpoint!r} 不是模型站的地址；请连同 https:// 一起写，如 https://example.org，"
+            "或删除该变量。",
         )
     return host
 
@@ -231,7 +226,7 @@ def _is_address(text: str) -> bool:
     return url.scheme in ("http", "https") and bool(url.host)
 
 
-def reach(host: Host, seconds: float) -> None:
+def check_connection(host: Host, seconds: float) -> None:
     """Raise FetchError unless a connection to ``host``, or to its proxy, is established within ``seconds``.
 
     Also raises FetchError where the settings of the proxy can't be used.
@@ -242,7 +237,7 @@ def reach(host: Host, seconds: float) -> None:
     try:
         client = httpx.Client(timeout=seconds)
     except (ValueError, httpx.InvalidURL) as error:  # from the addresses of proxies
-        raise errors.odd_proxy(*_odd_proxy()) from error
+        raise errors.invalid_proxy(*_invalid_proxy()) from error
     settled, connected = threading.Event(), threading.Event()
     failures: list[Exception] = []
 
@@ -267,7 +262,7 @@ def reach(host: Host, seconds: float) -> None:
         raise errors.no_network(host.name, _OTHER[host.key]) from (failures[0] if failures else None)
 
 
-def _odd_proxy() -> tuple[str, str]:
+def _invalid_proxy() -> tuple[str, str]:
     """The name of the variable whose proxy can't be used, and its value; the name is empty for a system's setting."""
     proxies = getproxies()
     for scheme in ("http", "https", "all"):

@@ -49,7 +49,7 @@ class RepoFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
+class RepoListing:
     """The files of a repository at one revision."""
 
     repo: str

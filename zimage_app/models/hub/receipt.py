@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from zimage_app.models.disk.regular_file import read_regular
-from zimage_app.models.hub.listing import Checksum, Listing, RepoFile, is_inside
+from zimage_app.models.hub.listing import Checksum, RepoFile, RepoListing, is_inside
 from zimage_app.models.hub.transfer import feed
 
 NAME = ".fetched.json"
@@ -29,7 +29,7 @@ class Checked:
     """``right``, ``wrong`` or ``missing``."""
 
 
-def note(folder: Path, host: str, listing: Listing, file: RepoFile) -> None:
+def note(folder: Path, host: str, listing: RepoListing, file: RepoFile) -> None:
     """Record that a file was downloaded and verified. Thread-safe."""
     with _WRITING:
         data = _read(folder)

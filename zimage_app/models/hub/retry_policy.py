@@ -23,12 +23,12 @@ class RetryPolicy:
     """Number of consecutive failures without progress after which a download is given up."""
     pause: float = 1.0
     """Pause after the first failure; doubles with every further one."""
-    longest: float = 60.0
+    max_pause: float = 60.0
     """Maximum pause, also for pauses that a hub requests."""
 
     def after(self, failures: int, asked: float | None = None) -> float:
         """Return the pause in seconds after this many failures in a row; ``asked`` is the hub's Retry-After."""
-        return min(self.longest, self.pause * 2.0 ** (failures - 1) if asked is None else asked)
+        return min(self.max_pause, self.pause * 2.0 ** (failures - 1) if asked is None else asked)
 
 
 class Busy(Exception):

@@ -35,7 +35,7 @@ class _Short(Exception):
 
 
 @dataclass(frozen=True)
-class Task:
+class FileDownload:
     """A file to download."""
 
     file: RepoFile
@@ -55,7 +55,7 @@ class Transfer:
     """Downloads files. Thread-safe."""
 
     client: httpx.Client
-    patience: RetryPolicy
+    retry_policy: RetryPolicy
     moved: Callable[[int], None]
     """Called with the number of bytes received, or a negative number for discarded bytes."""
     stopped: threading.Event
@@ -69,7 +69,7 @@ class Transfer:
             with suppress(OSError):  # the connection may have ended meanwhile
                 connection.shutdown(socket.SHUT_RDWR)
 
-    def fetch(self, task: Task) -> None:
+    def fetch(self, task: FileDownload) -> None:
         """Download and verify the file, then move it to its target.
 
         Raises:
@@ -87,7 +87,7 @@ class Transfer:
             task.part.unlink()
         raise errors.wrong_bytes(task.file.path, task.host)
 
-    def _whole(self, task: Task) -> bool:
+    def _whole(self, task: FileDownload) -> bool:
         """Download the rest of the file, retrying while there is progress; return whether the checksum matches."""
         failures, size = 0, -1
         while True:
@@ -96,17 +96,17 @@ class Transfer:
             except (httpx.TransportError, _Short, Busy) as error:
                 now = size_of(task.part)
                 failures, size = (1 if now > size >= 0 else failures + 1), now
-                if failures >= self.patience.attempts:
+                if failures >= self.retry_policy.attempts:
                     if isinstance(error, Busy):
                         raise errors.busy(task.host, error.status) from error
                     raise errors.broken_off(task.file.path, task.host) from error
-                pause = self.patience.after(failures, error.after if isinstance(error, Busy) else None)
+                pause = self.retry_policy.after(failures, error.after if isinstance(error, Busy) else None)
                 if self.stopped.wait(pause):
                     raise Stopped from error
             except httpx.RequestError as error:  # endless redirects, or an encoding that wasn't asked for
-                raise errors.odd_answer(task.host) from error
+                raise errors.unexpected_answer(task.host) from error
 
-    def _attempt(self, task: Task) -> bool:
+    def _attempt(self, task: FileDownload) -> bool:
         """Try once to download the rest of the file; return whether the whole file's checksum matches."""
         have = self._kept(task)
         hasher = _hasher(task.file)
@@ -130,7 +130,7 @@ class Transfer:
         task.part.touch()
         return task.file.checksum is None or hasher.hexdigest() == task.file.checksum.value
 
-    def _kept(self, task: Task) -> int:
+    def _kept(self, task: FileDownload) -> int:
         """Return the size of the partial file; one that is too large is deleted."""
         have = size_of(task.part)
         if have > task.file.size:
@@ -138,7 +138,7 @@ class Transfer:
             return 0
         return have
 
-    def _receive(self, answer: httpx.Response, task: Task, hasher: Any, have: int) -> None:
+    def _receive(self, answer: httpx.Response, task: FileDownload, hasher: Any, have: int) -> None:
         with task.part.open("ab") as part:
             for block in answer.iter_bytes():
                 if self.stopped.is_set():
@@ -160,7 +160,7 @@ def _goes_on(answer: httpx.Response, have: int) -> bool:
     return answer.status_code == _PARTIAL and answer.headers.get("content-range", "").startswith(f"bytes {have}-")
 
 
-def _check(answer: httpx.Response, task: Task) -> None:
+def _check(answer: httpx.Response, task: FileDownload) -> None:
     status = answer.status_code
     if status in (200, _PARTIAL):
         return
@@ -172,7 +172,7 @@ def _check(answer: httpx.Response, task: Task) -> None:
         raise errors.forbidden(task.file.path, task.host, status)
     if status in (404, 410):
         raise errors.not_found(f"{task.file.path} ({task.repo})", task.host)
-    raise errors.odd_answer(task.host)
+    raise errors.unexpected_answer(task.host)
 
 
 def _hasher(file: RepoFile) -> Any:

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
-from zimage_app.domain.errors import LoadingCancelled, ModelError
+from zimage_app.domain.errors import LoadingCancelled
 from zimage_app.domain.text import Text
 from zimage_app.models.components import Components, LatentFormat, PreviewFactors
 from zimage_app.models.disk.folders import shown
@@ -56,14 +54,24 @@ class LoadProgress:
     """Fraction of the parameters read, 0…1."""
 
 
+def ignore_progress(progress: LoadProgress) -> None:
+    """Do nothing with it."""
+    del progress
+
+
+def never_cancelled() -> bool:
+    """Return False."""
+    return False
+
+
 class _LoadMonitor:
     """Reports the progress of reading, and stops it when it is cancelled."""
 
     def __init__(
         self,
         parts: Sequence[Network],
-        progress: Callable[[LoadProgress], None] | None,
-        cancelled: Callable[[], bool] | None,
+        progress: Callable[[LoadProgress], None] = ignore_progress,
+        cancelled: Callable[[], bool] = never_cancelled,
     ) -> None:
         self._total = sum(part.parameters for part in parts)
         self._done = 0
@@ -72,27 +80,25 @@ class _LoadMonitor:
 
     def read(self, title: Text, parameters: int) -> None:
         """Report that a tensor with this many numbers is read next; raises LoadingCancelled."""
-        _stop_where(self._cancelled)
-        if self._progress is not None:
-            self._progress(LoadProgress(title, self._done / self._total))
+        _check_cancelled(self._cancelled)
+        self._progress(LoadProgress(title, self._done / self._total))
         self._done += parameters
 
     def done(self) -> None:
         """Report that everything is read."""
-        if self._progress is not None:
-            self._progress(LoadProgress(Text("done", "完成"), 1.0))
+        self._progress(LoadProgress(Text("done", "完成"), 1.0))
 
 
-def _stop_where(cancelled: Callable[[], bool] | None) -> None:
-    if cancelled is not None and cancelled():
+def _check_cancelled(cancelled: Callable[[], bool]) -> None:
+    if cancelled():
         raise LoadingCancelled
 
 
 def load_components(
     source: ModelSource,
     plan: MemoryPlan,
-    progress: Callable[[LoadProgress], None] | None = None,
-    cancelled: Callable[[], bool] | None = None,
+    progress: Callable[[LoadProgress], None] = ignore_progress,
+    cancelled: Callable[[], bool] = never_cancelled,
 ) -> Components:
     """Load the parts of a model from the locations in ``source``, placed according to ``plan``.
 
@@ -102,7 +108,7 @@ def load_components(
         ModelError: names the file, what is wrong with it and what to do.
         LoadingCancelled: ``cancelled`` returned True.
     """
-    _stop_where(cancelled)
+    _check_cancelled(cancelled)
     files = model_files(source)
     preview = _preview(source.folder)
     parts = _open_parts(files, cancelled)
@@ -111,7 +117,7 @@ def load_components(
     text = _fill(parts[0], plan.for_text, monitor)
     transformer, vae = _fill(parts[1], plan, monitor), _fill(parts[2], plan.for_vae, monitor)
     monitor.done()
-    fast = FastTransformer(transformer, _origin(parts[1], plan))
+    fast = FastTransformer(transformer, parts[1].reader(plan).reread)
     return Components(
         card=source.card,
         text=Qwen3TextEncoder(text, tokenizer, fast.max_tokens, plan.device),
@@ -140,12 +146,7 @@ def load_transformer(weights: Path, config: Mapping[str, Any], plan: MemoryPlan)
     Raises ModelError as ``load_components`` does.
     """
     part = open_network(TRANSFORMER, PartFiles(open_file(weights), config, weights))
-    return FastTransformer(_fill(part, plan, _LoadMonitor([part], None, None)), _origin(part, plan))
-
-
-def _origin(part: Network, plan: MemoryPlan) -> Callable[[str], Tensor]:
-    """Return a function that reads a weight from its file again, as it was loaded."""
-    return part.reader(plan).again
+    return FastTransformer(_fill(part, plan, _LoadMonitor([part])), part.reader(plan).reread)
 
 
 def _fill(part: Network, plan: MemoryPlan, monitor: _LoadMonitor) -> Any:
@@ -161,14 +162,14 @@ def _fill(part: Network, plan: MemoryPlan, monitor: _LoadMonitor) -> Any:
     return module
 
 
-def _open_parts(files: ModelFiles, cancelled: Callable[[], bool] | None = None) -> tuple[Network, Network, Network]:
+def _open_parts(files: ModelFiles, cancelled: Callable[[], bool] = never_cancelled) -> tuple[Network, Network, Network]:
     """Open text encoder, transformer and VAE; check each, then their compatibility. Raises LoadingCancelled."""
     text = open_network(TEXT_ENCODER, files.text_encoder)
-    _stop_where(cancelled)
+    _check_cancelled(cancelled)
     transformer = open_network(TRANSFORMER, files.transformer)
-    _stop_where(cancelled)
+    _check_cancelled(cancelled)
     vae = open_network(VAE, files.vae)
-    _stop_where(cancelled)
+    _check_cancelled(cancelled)
     _check_match(text, "hidden_size", transformer, "cap_feat_dim")
     _check_match(vae, "latent_channels", transformer, "in_channels")
     if transformer.module.config.in_channels != len(FLUX_PREVIEW.factors):
@@ -219,7 +220,11 @@ def _preview(folder: Path) -> PreviewFactors:
         if len(rows) != len(FLUX_PREVIEW.factors):
             raise ValueError(f"{len(rows)} rows of factors")
     except (KeyError, TypeError, ValueError) as error:
-        raise _bad_preview(path, str(error)) from error
+        raise damaged(
+            path,
+            f"must hold 'factors' (16 rows of 3 numbers) and 'bias' (3 numbers), but has {error}; fix or delete it",
+            f"应含有 factors（16 组，每组 3 个数）和 bias（3 个数），但出现问题：{error}；请修正或删除该文件",
+        ) from error
     return PreviewFactors(rows, bias)
 
 
@@ -228,11 +233,3 @@ def _colour(values: Any) -> tuple[float, float, float]:
     if not all(math.isfinite(value) for value in (red, green, blue)):
         raise ValueError("a number that is not finite")
     return red, green, blue
-
-
-def _bad_preview(path: Path, reason: str) -> ModelError:
-    return damaged(
-        path,
-        f"must hold 'factors' (16 rows of 3 numbers) and 'bias' (3 numbers), but has {reason}; fix or delete it",
-        f"应含有 factors（16 组，每组 3 个数）和 bias（3 个数），但出现问题：{reason}；请修正或删除该文件",
-    )

@@ -11,15 +11,15 @@ from dataclasses import replace
 
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.plan import make_plan
-from zimage_app.domain.plan_summary import meaning
+from zimage_app.domain.plan_summary import plan_numbers
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.text import Text
 from zimage_app.models.device import best_device, free_memory, named_device
 from zimage_app.models.find.model_files import ModelFiles, model_files
 from zimage_app.models.find.model_source import ModelSource
 from zimage_app.models.find.sizes import ModelSizes
-from zimage_app.models.weights.placement import Holding, MemoryPlan, plan_for
-from zimage_app.models.weights.weight_file import Entry, Weights
+from zimage_app.models.weights.placement import MemoryPlan, PackedMode, plan_for
+from zimage_app.models.weights.weight_file import TensorEntry, Weights
 
 _COPIED_PER_SECOND = 25e9
 """Bytes copied per second from pinned memory over PCIe 4 x16. Derived, not measured."""
@@ -112,7 +112,7 @@ def _more(reason: Text, en: str, zh: str) -> Text:
 def _evaluations(card: ModelCard) -> int:
     """Return the transformer evaluations of a picture with a card's own stages, none skipped; a CFG pair is one."""
     plan = make_plan(GenerationRequest(prompt="-"), card)
-    return sum(stage.evaluations // stage.conditions for stage in meaning(plan).stages)
+    return sum(stage.evaluations // stage.conditions for stage in plan_numbers(plan).stages)
 
 
 def sizes_of(files: ModelFiles, plan: MemoryPlan) -> ModelSizes:
@@ -126,7 +126,7 @@ def sizes_of(files: ModelFiles, plan: MemoryPlan) -> ModelSizes:
         else:
             blocks[int(found[1])] = blocks.get(int(found[1]), 0) + _bytes(entry, plan)
     packings = {entry.packing for entry in files.transformer.weights.entries.values() if entry.packing}
-    unpacks = any(plan.holding(packing) is Holding.AT_USE for packing in packings)
+    unpacks = any(plan.packed_mode(packing) is PackedMode.AT_USE for packing in packings)
     return ModelSizes(tuple(blocks.values()), rest, _held(files.text_encoder.weights, plan), unpacks)
 
 
@@ -134,7 +134,7 @@ def _held(weights: Weights, plan: MemoryPlan) -> int:
     return sum(_bytes(entry, plan) for entry in weights.entries.values())
 
 
-def _bytes(entry: Entry, plan: MemoryPlan) -> int:
+def _bytes(entry: TensorEntry, plan: MemoryPlan) -> int:
     """Estimate a weight's bytes on the device; weights that stay packed take as much as in the file."""
     numbers = math.prod(entry.shape)
     packed = bool(entry.packing) or (entry.dtype.itemsize == 1 and plan.capability is not None)

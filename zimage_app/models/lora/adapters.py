@@ -26,7 +26,7 @@ _ADAPTERS = {"up": "LoRA", "down": "LoRA", "hada": "LoHa", "lokr": "LoKr"}
 
 
 @dataclass(slots=True)
-class Group:
+class AdapterTensors:
     """The tensors of a file for one spelling of one module, by role."""
 
     file: str
@@ -110,7 +110,7 @@ class Group:
         return alpha / rank
 
 
-def direct(group: Group, role: str, shape: Shape) -> Update:
+def direct(group: AdapterTensors, role: str, shape: Shape) -> Update:
     """Return the update for a full difference (``diff``, …) or a replacement value (``set_weight``).
 
     Raises:
@@ -126,7 +126,7 @@ def family(role: str) -> str | None:
     return _ADAPTERS.get(role.partition("_")[0])
 
 
-def adapter(group: Group, shape: Shape) -> Update:
+def adapter(group: AdapterTensors, shape: Shape) -> Update:
     """Return the LoRA, LoHa or LoKr update of a module, with its DoRA magnitude if there is one.
 
     Args:
@@ -151,7 +151,7 @@ def adapter(group: Group, shape: Shape) -> Update:
     return _dora(group, delta, lengths[0], shape) if lengths else delta
 
 
-def _lora(group: Group, shape: Shape) -> Delta:
+def _lora(group: AdapterTensors, shape: Shape) -> Delta:
     group.need("up", "down")
     group.need("down", "up")
     product = _pair(group, "up", "down")
@@ -159,7 +159,7 @@ def _lora(group: Group, shape: Shape) -> Delta:
     return Delta(product, group.scale(product.down.shape[0]))
 
 
-def _loha(group: Group, shape: Shape) -> Delta:
+def _loha(group: AdapterTensors, shape: Shape) -> Delta:
     present = next(role for role in group.keys if role.startswith("hada"))
     for role in ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"):
         group.need(role, present)
@@ -169,7 +169,7 @@ def _loha(group: Group, shape: Shape) -> Delta:
     return Delta(Hadamard(w1, w2), group.scale(w1.down.shape[0]))
 
 
-def _lokr(group: Group, shape: Shape) -> Delta:
+def _lokr(group: AdapterTensors, shape: Shape) -> Delta:
     w1, w2 = _lokr_factor(group, "lokr_w1"), _lokr_factor(group, "lokr_w2")
     outer, inner = _product_shape(w1), _product_shape(w2)
     key = next(role for role in group.keys if role.startswith("lokr_w2"))
@@ -179,7 +179,7 @@ def _lokr(group: Group, shape: Shape) -> Delta:
     return Delta(Kronecker(w1, w2), group.scale(ranks[0] if ranks else None))
 
 
-def _lokr_factor(group: Group, name: str) -> LowRank | Full:
+def _lokr_factor(group: AdapterTensors, name: str) -> LowRank | Full:
     if name in group.keys:
         return Full(group.matrix(name))
     present = next(role for role in group.keys if role.startswith("lokr"))
@@ -196,7 +196,7 @@ def _product_shape(factor: LowRank | Full) -> Shape:
     return factor.up.shape[0], factor.down.shape[1]
 
 
-def _pair(group: Group, up: str, down: str) -> LowRank:
+def _pair(group: AdapterTensors, up: str, down: str) -> LowRank:
     """Return two factors as a low-rank product; raises LoraError if their ranks differ or are too large."""
     pair = LowRank(group.matrix(up), group.matrix(down))
     if pair.up.shape[1] != pair.down.shape[0]:
@@ -206,17 +206,17 @@ def _pair(group: Group, up: str, down: str) -> LowRank:
             f"has shape {_by(pair.up.shape)} and {other} {_by(pair.down.shape)}: the ranks differ; the file is broken",
             f"形状为 {_by(pair.up.shape)}，而 {other} 为 {_by(pair.down.shape)}：秩不一致；文件已损坏",
         )
-    rank, most = pair.down.shape[0], max(_MAX_RANKS, pair.up.shape[0], pair.down.shape[1])
-    if rank > most:
+    rank, max_rank = pair.down.shape[0], max(_MAX_RANKS, pair.up.shape[0], pair.down.shape[1])
+    if rank > max_rank:
         raise group.fault(
             down,
-            f"has rank {rank}, and a weight of this size can use {most} at most; the file is broken",
-            f"的秩为 {rank}，而这种大小的权重最多只能用到 {most}；文件已损坏",
+            f"has rank {rank}, and a weight of this size can use {max_rank} at most; the file is broken",
+            f"的秩为 {rank}，而这种大小的权重最多只能用到 {max_rank}；文件已损坏",
         )
     return pair
 
 
-def _dora(group: Group, delta: Delta, role: str, shape: Shape) -> Dora:
+def _dora(group: AdapterTensors, delta: Delta, role: str, shape: Shape) -> Dora:
     magnitude = group.checked(role)
     if magnitude.ndim == 1:
         magnitude = magnitude[:, None]
@@ -230,13 +230,13 @@ def _dora(group: Group, delta: Delta, role: str, shape: Shape) -> Dora:
     return Dora(delta, magnitude, "original" if role == "dora_scale" else "sum")
 
 
-def _match_product(group: Group, up: str, down: str, pair: LowRank, shape: Shape) -> None:
+def _match_product(group: AdapterTensors, up: str, down: str, pair: LowRank, shape: Shape) -> None:
     rows, columns = pair.up.shape[0], pair.down.shape[1]
     role = up if len(shape) != 2 or rows != shape[0] else down
     _match(group, role, (rows, columns), shape)
 
 
-def _match(group: Group, role: str, given: Shape, needed: Shape) -> None:
+def _match(group: AdapterTensors, role: str, given: Shape, needed: Shape) -> None:
     if given != needed:
         place = group.found.place.name
         raise group.fault(

@@ -1,30 +1,26 @@
 """Applies LoRAs to a model in memory and removes them again, restoring the weights exactly.
 
 Every patched weight is computed from the pristine one in float32, in the order of the stack, rounded once and written
-in place. So addresses stay valid for views, compiled code and graphs, and rounding errors don't accumulate. If the
-model can reread its weights, no copies of them are kept. Packed weights are not changed (``patch_targets.py``).
+in place. So addresses stay valid for views, compiled code and graphs, and rounding errors don't accumulate. Pristine
+weights are reread from the model's files. Packed weights are not changed (``patch_targets.py``).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 import torch
-from torch import Tensor, nn
 
 from zimage_app.domain.errors import LoraError
 from zimage_app.domain.text import Text
+from zimage_app.models.components import Transformer
 from zimage_app.models.lora.files import fault, modified
 from zimage_app.models.lora.names import Names
 from zimage_app.models.lora.parsing import LoraFile, Patch, read_lora
 from zimage_app.models.lora.patch_targets import PatchTargets
-
-_PLAIN_DTYPES = frozenset({torch.float32, torch.bfloat16, torch.float16})
 
 _Unit = tuple[str, ...]
 _Identity = tuple[Path, int, int]
@@ -36,32 +32,6 @@ class ResolvedLora:
 
     path: Path
     strength: float = 1.0
-
-
-@runtime_checkable
-class Patchable(Protocol):
-    """A transformer that caches values computed from its weights."""
-
-    module: nn.Module
-
-    @property
-    def device(self) -> torch.device:
-        """Where it computes."""
-        ...
-
-    def weights_changed(self) -> None:
-        """Drop cached values; called after weights were changed."""
-        ...
-
-
-@runtime_checkable
-class Rereadable(Protocol):
-    """A transformer that can reread its weights as they were loaded."""
-
-    @property
-    def origin(self) -> Callable[[str], Tensor] | None:
-        """Function name -> pristine weight in the model's dtype; None if the model has no files."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,36 +50,17 @@ _Signature = tuple[tuple[_Identity, float], ...]
 
 
 class LoraManager:
-    """The LoRAs of one model.
+    """The LoRAs of one model. Parameters may be moved or cast only while no LoRA is applied."""
 
-    Args:
-        transformer: the diffusers module, or a ``Patchable`` that holds it. Parameters may be moved or cast only while
-            no LoRA is applied. Any other object means a model without LoRA support.
-    """
-
-    def __init__(self, transformer: object) -> None:
-        self._patchable = transformer if isinstance(transformer, Patchable) else None
-        module = transformer.module if isinstance(transformer, Patchable) else transformer
-        self._module = module if isinstance(module, nn.Module) else None
-        self._origin = transformer.origin if isinstance(transformer, Rereadable) else None
-        self._places = PatchTargets(nn.Module() if self._module is None else self._module, self._device)
-        self._names = Names(self._places.shapes())
+    def __init__(self, transformer: Transformer) -> None:
+        self._transformer = transformer
+        self._targets = PatchTargets(transformer.module, transformer.device)
+        self._names = Names(self._targets.shapes())
         self._stack: LoraStack = ()
         self._last_read: LoraStack = ()
         """Kept so that files of LoRAs that are applied in some stages only aren't reread for the next picture."""
-        self._pristine: dict[str, Tensor] = {}
         self._merged: dict[_Unit, _Signature | None] = {}
         """Unit -> the LoRAs merged into it; None while the unit is being written."""
-
-    @property
-    def stack(self) -> LoraStack:
-        """The applied LoRAs with their files' contents, for ``switch``."""
-        return self._stack
-
-    @property
-    def uses(self) -> tuple[ResolvedLora, ...]:
-        """The applied LoRAs in order."""
-        return tuple(ResolvedLora(use.identity[0], use.strength) for use in self._stack)
 
     def apply(self, uses: Sequence[ResolvedLora]) -> list[Text]:
         """Replace the applied LoRAs by these; an empty sequence removes all.
@@ -132,8 +83,6 @@ class LoraManager:
         Returns the stack for ``switch`` and the warnings of ``apply``; raises what ``apply`` raises.
         """
         strong = [_checked(use) for use in uses if use.strength != 0.0]
-        if strong:
-            self._require_plain_weights(strong[0].path.name)
         loaded: dict[_Identity, LoraFile] = {use.identity: use.file for use in (*self._last_read, *self._stack)}
         self._last_read = stack = tuple(self._load(use, loaded) for use in strong)
         files = {use.identity: use.file for use in stack}
@@ -155,18 +104,8 @@ class LoraManager:
         units: dict[_Unit, list[Patch]] = {}
         for patch in file.patches:
             units.setdefault(patch.target.unit, []).append(patch)
-        return sum(self._places.place(unit).unpacked_bytes(patches, self._dtype) for unit, patches in units.items())
-
-    def _require_plain_weights(self, file: str) -> None:
-        if self._module is None:
-            raise fault(file, "this model takes no LoRAs; choose another model", "此模型不支持 LoRA；请换一个模型")
-        for name, parameter in self._module.named_parameters():
-            if parameter.dtype not in _PLAIN_DTYPES or type(parameter.data) is not Tensor:
-                raise fault(
-                    file,
-                    f"cannot be put on quantised weights ({name} is {_kind(parameter)}); load the bfloat16 model",
-                    f"无法用于量化权重（{name} 为 {_kind(parameter)}）；请加载 bfloat16 模型",
-                )
+        dtype = self._transformer.dtype
+        return sum(self._targets.unit(unit).unpacked_bytes(patches, dtype) for unit, patches in units.items())
 
     def switch(self, stack: LoraStack) -> bool:
         """Apply a stack from ``read``, or a subset of one; all or nothing. Returns whether any weight was written."""
@@ -203,63 +142,21 @@ class LoraManager:
             for unit, job in on.items():
                 self._merge(unit, job)
         finally:
-            if self._patchable is not None and (off or on):
-                self._patchable.weights_changed()
+            if off or on:
+                self._transformer.weights_changed()
         return bool(off or on)
 
     def _restore(self, unit: _Unit) -> None:
         self._merged[unit] = None
-        self._places.place(unit).restore(self._pristine_weight)
-        # Copies are dropped only after the parameters hold their values again.
+        self._targets.unit(unit).restore(self._transformer.origin)
         del self._merged[unit]
-        for name in unit:
-            self._pristine.pop(name, None)
 
     def _merge(self, unit: _Unit, job: _Job) -> None:
-        place = self._places.place(unit)
         self._merged[unit] = None
-        if self._origin is None:
-            for name, parameter in self._places.plain(unit).items():
-                if name not in self._pristine:
-                    self._pristine[name] = parameter.detach().to("cpu", copy=True)
-        if not place.patch([(use.strength, patch) for use, patch in job], self._pristine_weight, self._dtype):
+        patches = [(use.strength, patch) for use, patch in job]
+        if not self._targets.unit(unit).patch(patches, self._transformer.origin, self._transformer.dtype):
             raise _overflow(unit, job)
         self._merged[unit] = _signature(job)
-
-    def _pristine_weight(self, name: str) -> Tensor:
-        if self._origin is not None:
-            return self._origin(name)
-        copies = self._pristine
-        # A weight that was never written is itself pristine.
-        return copies[name] if name in copies else self._places.plain([name])[name].detach()
-
-    @property
-    def _device(self) -> torch.device:
-        """Where the model computes."""
-        if self._patchable is not None:
-            return self._patchable.device
-        first = None if self._module is None else next(self._module.parameters(), None)
-        return torch.device("cpu") if first is None else first.device
-
-    @property
-    def _dtype(self) -> torch.dtype:
-        """The dtype that the model computes in."""
-        if self._module is None:
-            raise LookupError("a model without weights has no dtype")
-        return next(self._module.parameters()).dtype
-
-
-@contextmanager
-def applied(manager: LoraManager, uses: Sequence[ResolvedLora]) -> Iterator[list[Text]]:
-    """Apply these LoRAs inside the context, then restore the previous ones, even if their files are gone by then.
-
-    Yields the warnings of ``LoraManager.apply`` and raises what it raises.
-    """
-    before = manager.stack
-    try:
-        yield manager.apply(uses)
-    finally:
-        manager.switch(before)
 
 
 def _checked(use: ResolvedLora) -> ResolvedLora:
@@ -291,8 +188,3 @@ def _memory_sentence(file: str, count: int) -> Text:
         f"{file}: the model's weights are packed and this is no plain LoRA, so it takes {gigabytes} GB while it is on.",
         f"{file}：模型权重是量化的，而它不是普通 LoRA，启用时将额外占用 {gigabytes} GB 内存。",
     )
-
-
-def _kind(parameter: nn.Parameter) -> str:
-    plain = type(parameter.data) is Tensor
-    return str(parameter.dtype).removeprefix("torch.") if plain else type(parameter.data).__name__

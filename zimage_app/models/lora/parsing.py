@@ -16,7 +16,7 @@ from torch import Tensor
 from zimage_app.domain.errors import LoraError
 from zimage_app.domain.text import Text
 from zimage_app.models.lora import foreign
-from zimage_app.models.lora.adapters import Group, adapter, direct, family
+from zimage_app.models.lora.adapters import AdapterTensors, adapter, direct, family
 from zimage_app.models.lora.files import fault, read_lora_file, shown
 from zimage_app.models.lora.names import Names, Target
 from zimage_app.models.lora.updates import Update
@@ -114,8 +114,10 @@ def parse_lora(file: str, tensors: Mapping[str, Tensor], names: Names) -> LoraFi
     return LoraFile(file, tuple(entry.patch for entry in ordered), reasons)
 
 
-def _grouped(file: str, tensors: Mapping[str, Tensor], names: Names) -> tuple[list[Group], dict[Text, list[str]]]:
-    groups: dict[str, Group] = {}
+def _grouped(
+    file: str, tensors: Mapping[str, Tensor], names: Names
+) -> tuple[list[AdapterTensors], dict[Text, list[str]]]:
+    groups: dict[str, AdapterTensors] = {}
     unused: dict[Text, list[str]] = {}
     for key, tensor in tensors.items():
         match = _SUFFIX.search(key)
@@ -123,7 +125,7 @@ def _grouped(file: str, tensors: Mapping[str, Tensor], names: Names) -> tuple[li
         if match is None or found is None:
             unused.setdefault(_why_unused(key, names), []).append(key)
             continue
-        group = groups.setdefault(key[: match.start()], Group(file, found))
+        group = groups.setdefault(key[: match.start()], AdapterTensors(file, found))
         group.add(_role(match, group, key), key, tensor)
     return list(groups.values()), unused
 
@@ -138,22 +140,22 @@ def _why_unused(key: str, names: Names) -> Text:
     return foreign.UNKNOWN_NAME if reason == foreign.NO_SUCH_LAYER and names.has_layer(key) else reason
 
 
-def _role(match: re.Match[str], group: Group, key: str) -> str:
-    said = match.groupdict()
-    if said["other"]:
+def _role(match: re.Match[str], group: AdapterTensors, key: str) -> str:
+    groups = match.groupdict()
+    if groups["other"]:
         raise fault(
             group.file,
-            f"{shown(key)} belongs to a kind of adapter that is not supported ({said['other'].strip('.')});"
+            f"{shown(key)} belongs to a kind of adapter that is not supported ({groups['other'].strip('.')});"
             " choose a LoRA, LoHa, LoKr or DoRA",
-            f"{shown(key)} 属于不支持的适配器类型（{said['other'].strip('.')}）；请使用 LoRA、LoHa、LoKr 或 DoRA",
+            f"{shown(key)} 属于不支持的适配器类型（{groups['other'].strip('.')}）；请使用 LoRA、LoHa、LoKr 或 DoRA",
         )
-    if said["bias"]:
+    if groups["bias"]:
         return "adapter_bias"
-    half = said["side"] or said["linear"] or _SIDES.get(said["letter"] or "")
-    return half or said["peft"] or said["plain"]
+    half = groups["side"] or groups["linear"] or _SIDES.get(groups["letter"] or "")
+    return half or groups["peft"] or groups["plain"]
 
 
-def _leave_out(group: Group, unused: dict[Text, list[str]]) -> None:
+def _leave_out(group: AdapterTensors, unused: dict[Text, list[str]]) -> None:
     """Move keys without effect to ``unused``: adapter biases, missing biases, an alpha alone, factors of rank 0."""
     reasons = {"adapter_bias": foreign.ADAPTER_BIAS}
     if any(group.tensors[role].numel() == 0 for role in _PAIR if role in group.keys):
@@ -166,7 +168,7 @@ def _leave_out(group: Group, unused: dict[Text, list[str]]) -> None:
         unused.setdefault(reasons[role], []).append(group.keys.pop(role))
 
 
-def _entries(group: Group) -> Iterator[_Entry]:
+def _entries(group: AdapterTensors) -> Iterator[_Entry]:
     place, keys = group.found.place, group.keys
     adapter_roles = [role for role in keys if role not in _DIRECT_WEIGHT + _DIRECT_BIAS]
     if adapter_roles:

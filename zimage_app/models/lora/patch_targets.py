@@ -40,15 +40,15 @@ class PatchTarget:
         whole = None
         if not runs_beside or any(isinstance(weight, nn.Parameter) for weight in self.weights):
             whole = self._patched(job, pristine, dtype)
-        sides = {span: _side(job, span, dtype, self.device) for span in spans} if runs_beside else {}
+        branches = {span: _low_rank_branch(job, span, dtype, self.device) for span in spans} if runs_beside else {}
         written = [whole] if whole is not None else []
-        if not all(torch.isfinite(item).all() for item in (*written, *(side.up for side in sides.values()))):
+        if not all(torch.isfinite(item).all() for item in (*written, *(branch.up for branch in branches.values()))):
             return False
         for weight, (first, last) in zip(self.weights, spans, strict=True):
             if isinstance(weight, PackedLinear):
-                weight.side = sides.get((first, last))
+                weight.branch = branches.get((first, last))
                 # Cloned, because a view would keep the other rows in memory.
-                weight.merged = None if runs_beside or whole is None else whole[first:last].clone()
+                weight.patched_weight = None if runs_beside or whole is None else whole[first:last].clone()
             elif whole is not None:
                 weight.copy_(whole[first:last])
         return True
@@ -57,7 +57,7 @@ class PatchTarget:
         """Remove all patches; the weights are restored bit for bit."""
         for name, weight in zip(self.names, self.weights, strict=True):
             if isinstance(weight, PackedLinear):
-                weight.side = weight.merged = None
+                weight.branch = weight.patched_weight = None
             else:
                 weight.copy_(pristine(name))
 
@@ -98,13 +98,8 @@ class PatchTargets:
         """Return name -> shape; for packed weights, the shape of the unpacked weight."""
         return {name: tuple(weight.shape) for name, weight in self._weights.items()}
 
-    def plain(self, names: Sequence[str]) -> dict[str, nn.Parameter]:
-        """Return those of the named weights that are plain parameters."""
-        found = {name: self._weights[name] for name in names}
-        return {name: weight for name, weight in found.items() if isinstance(weight, nn.Parameter)}
-
-    def place(self, names: tuple[str, ...]) -> PatchTarget:
-        """Some weights below one another."""
+    def unit(self, names: tuple[str, ...]) -> PatchTarget:
+        """Return the named weights, stacked by rows in this order."""
         return PatchTarget(names, tuple(self._weights[name] for name in names), self._device)
 
 
@@ -113,7 +108,7 @@ def _low_rank(patch: Patch) -> LowRank | None:
     return update.product if isinstance(update, Delta) and isinstance(update.product, LowRank) else None
 
 
-def _side(job: Job, span: tuple[int, int], dtype: torch.dtype, device: torch.device) -> LowRankBranch:
+def _low_rank_branch(job: Job, span: tuple[int, int], dtype: torch.dtype, device: torch.device) -> LowRankBranch:
     """Combine the low-rank updates of all patches into one branch for the rows ``span`` of the unit."""
     downs, ups = [], []
     for strength, patch in job:

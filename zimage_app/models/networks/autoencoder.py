@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 _EPS = 1e-6
-_LEVELS = 4
+LEVELS = 4
 """Number of resolution levels; the size is halved between two levels, so eightfold in total."""
 
 
@@ -138,7 +138,7 @@ class _Encoder(nn.Module):
         widths = config.block_out_channels
         self.conv_in = _conv(config.in_channels, widths[0])
         steps = zip((widths[0], *widths), widths, strict=False)
-        self.down_blocks = nn.ModuleList(_Down(pair, config, last=n == _LEVELS - 1) for n, pair in enumerate(steps))
+        self.down_blocks = nn.ModuleList(_Down(pair, config, last=n == LEVELS - 1) for n, pair in enumerate(steps))
         self.mid_block = _Middle(widths[-1], config)
         self.conv_norm_out = nn.GroupNorm(config.norm_num_groups, widths[-1], _EPS)
         self.conv_out = _conv(widths[-1], 2 * config.latent_channels)
@@ -158,7 +158,7 @@ class _Decoder(nn.Module):
         self.conv_in = _conv(config.latent_channels, widths[0])
         self.mid_block = _Middle(widths[0], config)
         steps = zip((widths[0], *widths), widths, strict=False)
-        self.up_blocks = nn.ModuleList(_Up(pair, config, last=n == _LEVELS - 1) for n, pair in enumerate(steps))
+        self.up_blocks = nn.ModuleList(_Up(pair, config, last=n == LEVELS - 1) for n, pair in enumerate(steps))
         self.conv_norm_out = nn.GroupNorm(config.norm_num_groups, widths[-1], _EPS)
         self.conv_out = _conv(widths[-1], config.out_channels)
 

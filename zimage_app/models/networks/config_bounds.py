@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-_MOST = {
+_LIMITS = {
     "n_layers": 256,
     "n_refiner_layers": 32,
     "num_hidden_layers": 256,
@@ -35,7 +35,7 @@ _MOST = {
 """Setting -> maximum, at least five times the published models' value."""
 _MAX_OF_ANY = 2**24
 """Maximum of all other numbers, such as token ids, positions and frequencies."""
-_LONGEST = 256
+_MAX_ENTRIES = 256
 """Maximum length of lists, mappings and texts."""
 
 
@@ -46,11 +46,11 @@ def check_bounds(config: Mapping[str, Any]) -> None:
         ValueError: names the setting and its maximum.
     """
     for name, value in _values(config):
-        if isinstance(value, str | list | dict) and len(value) > _LONGEST:
-            raise ValueError(f"{name} has {len(value)} entries; at most {_LONGEST} are taken")
-        most = _MOST.get(name, _MAX_OF_ANY)
-        if isinstance(value, int | float) and abs(value) > most:
-            raise ValueError(f"{name} is {value:g}; at most {most} is taken")
+        if isinstance(value, str | list | dict) and len(value) > _MAX_ENTRIES:
+            raise ValueError(f"{name} has {len(value)} entries; at most {_MAX_ENTRIES} are taken")
+        limit = _LIMITS.get(name, _MAX_OF_ANY)
+        if isinstance(value, int | float) and abs(value) > limit:
+            raise ValueError(f"{name} is {value:g}; at most {limit} is taken")
 
 
 def _values(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

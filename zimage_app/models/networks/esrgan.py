@@ -51,7 +51,7 @@ _NUMBERED = re.compile(r"model\.(\d+)\.(weight|bias)")
 
 
 @dataclass(frozen=True, slots=True)
-class Upscaler:
+class UpscalerModel:
     """An upscaling model on the CPU."""
 
     network: nn.Module
@@ -61,7 +61,7 @@ class Upscaler:
     """Hash of the model's file."""
 
 
-def read_upscaler(path: Path) -> Upscaler:
+def read_upscaler(path: Path) -> UpscalerModel:
     """Read an ESRGAN model; a ``.pth`` is unpickled safely, as tensors and plain values only.
 
     Raises:
@@ -81,7 +81,7 @@ def read_upscaler(path: Path) -> Upscaler:
             "is no upscaler of the ESRGAN kind (RRDBNet, 2x to 8x); others can't be read, choose another file",
             "不是 ESRGAN 类（RRDBNet，2 到 8 倍）的放大模型；其他类型无法读取，请换一个文件",
         ) from error
-    return Upscaler(network, scale, hashlib.sha256(data).hexdigest())
+    return UpscalerModel(network, scale, hashlib.sha256(data).hexdigest())
 
 
 class _DenseBlock(nn.Module):
@@ -136,7 +136,7 @@ class _RRDBNet(nn.Module):
         self.conv_last = _conv(features, _CHANNELS)
 
     def forward(self, x: Tensor) -> Tensor:
-        """See ``Upscaler.network``."""
+        """See ``UpscalerModel.network``."""
         height, width = x.shape[-2:]
         scale = 2**self._doublings // self._shuffle
         if self._shuffle > 1:

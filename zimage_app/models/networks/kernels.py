@@ -196,7 +196,7 @@ class KernelChoice:
         return None
 
     def _measure(self, shape: str, trial: Callable[[Kernels], Tensor]) -> Mapping[str, str]:
-        """Choose for one part after another, each beside what was chosen for the parts before it."""
+        """Choose the kernels part by part; each candidate runs with those already chosen for earlier parts."""
         wanted = trial(DEFAULT)
         names: dict[str, str] = {}
         lasting = True

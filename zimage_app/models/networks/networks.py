@@ -18,7 +18,7 @@ from torch import nn
 from zimage_app.domain.errors import ModelError
 from zimage_app.domain.text import Text
 from zimage_app.models.find.model_files import PartFiles
-from zimage_app.models.networks.autoencoder import Autoencoder, AutoencoderConfig
+from zimage_app.models.networks.autoencoder import LEVELS, Autoencoder, AutoencoderConfig
 from zimage_app.models.networks.config_bounds import check_bounds
 from zimage_app.models.networks.qwen3 import Qwen3, Qwen3Config
 from zimage_app.models.networks.zimage import ZImage, ZImageConfig, checked
@@ -32,7 +32,7 @@ from zimage_app.models.weights.packing import (
     transformer_names,
     vae_names,
 )
-from zimage_app.models.weights.placement import Holding, MemoryPlan
+from zimage_app.models.weights.placement import MemoryPlan, PackedMode
 from zimage_app.models.weights.weight_file import Tensors, Weights, damaged
 from zimage_app.models.weights.weight_slices import WeightReader, WeightSlice
 
@@ -79,7 +79,7 @@ class Network:
     kind: NetworkKind
     files: PartFiles
     module: Any
-    """On the device ``meta`` until ``fill``."""
+    """The module; on the device ``meta`` until ``fill`` is called."""
     slices: Mapping[str, WeightSlice]
     """The module's key -> the location of the weight in the file."""
 
@@ -105,7 +105,7 @@ class Network:
         for name, weight_slice in self.slices.items():
             each(math.prod(weight_slice.shape))
             reader = reader_on_host if blocks.get(name) in waiting else reader_here
-            if self._may_stay_packed(name) and reader.holding(name) is not Holding.UNPACKED:
+            if self._may_stay_packed(name) and reader.packed_mode(name) is not PackedMode.UNPACKED:
                 self._pack(name, reader.packed(name), weight_slice)
             else:
                 placed[name] = reader.plain(name)
@@ -115,11 +115,11 @@ class Network:
     def notes(self, plan: MemoryPlan) -> tuple[Text, ...]:
         """Return messages for the user about how packed weights are held."""
         reader = self.reader(plan)
-        found: dict[Holding, dict[str, None]] = {}
+        found: dict[PackedMode, dict[str, None]] = {}
         for name, weight_slice in self.slices.items():
             if weight_slice.stored.format and self.kind.stays_packed.fullmatch(name):
-                found.setdefault(reader.holding(name), {})[weight_slice.stored.format] = None
-        return tuple(_holding_sentence(self.kind.title, list(names), held, plan) for held, names in found.items())
+                found.setdefault(reader.packed_mode(name), {})[weight_slice.stored.format] = None
+        return tuple(_packed_mode_message(self.kind.title, list(names), held, plan) for held, names in found.items())
 
     def _may_stay_packed(self, name: str) -> bool:
         """Return whether the weight is packed, and its layer can and should compute with it packed."""
@@ -145,14 +145,14 @@ def _inside(title: Text) -> str:
     return f" {title.zh} " if title.zh.isascii() else title.zh
 
 
-def _holding_sentence(title: Text, packings: list[str], holding: Holding, plan: MemoryPlan) -> Text:
+def _packed_mode_message(title: Text, packings: list[str], packed_mode: PackedMode, plan: MemoryPlan) -> Text:
     names, dtype = ", ".join(packings), str(plan.dtype).removeprefix("torch.")
-    if holding is Holding.NATIVE:
+    if packed_mode is PackedMode.NATIVE:
         return Text(
             f"The {title.en}'s {names} weights stay packed and are multiplied as they are.",
             f"{_inside(title).lstrip()}的 {names} 权重保持量化，并直接参与运算。",
         )
-    if holding is Holding.AT_USE:
+    if packed_mode is PackedMode.AT_USE:
         return Text(
             f"The {title.en}'s {names} weights stay packed and are unpacked to {dtype} each time they are used.",
             f"{_inside(title).lstrip()}的 {names} 权重保持量化，每次使用时反量化为 {dtype}。",
@@ -212,9 +212,9 @@ def _located(
 
 
 def _refuse_quantised_config(files: PartFiles) -> None:
-    said = files.config.get("quantization_config")
-    if said is not None:
-        tool = str(said.get("quant_method", said)) if isinstance(said, Mapping) else str(said)
+    declared = files.config.get("quantization_config")
+    if declared is not None:
+        tool = str(declared.get("quant_method", declared)) if isinstance(declared, Mapping) else str(declared)
         raise damaged(
             files.config_file,
             f"says that the weights were quantised with {tool}, whose files only that tool reads;"
@@ -255,9 +255,9 @@ def _compare(kind: NetworkKind, weights: Weights, module: Any, shapes: Mapping[s
 
 def _family(weights: Weights) -> Text | None:
     """Return the kind of model in a file, by its keys or its stated architecture; None if unknown."""
-    said = architecture(weights)
+    declared = architecture(weights)
     found = (name for mark, name in _OTHER_FAMILIES.items() if any(mark in key for key in weights.entries))
-    return next(found, Text(said, f" {said}") if said else None)
+    return next(found, Text(declared, f" {declared}") if declared else None)
 
 
 def _foreign(kind: NetworkKind, weights: Weights) -> ModelError:
@@ -298,7 +298,6 @@ def _build_transformer(config: Mapping[str, Any]) -> ZImage:
         return ZImage(made)
 
 
-_VAE_LEVELS = 4
 _VAE_UNUSED = {"sample_size", "force_upcast", "latents_mean", "latents_std"}
 
 
@@ -311,7 +310,7 @@ def _build_vae(config: Mapping[str, Any]) -> Autoencoder:
     used = {key: value for key, value in settings.items() if key not in _VAE_UNUSED}
     widths = tuple(used.pop("block_out_channels", AutoencoderConfig.block_out_channels))
     made = AutoencoderConfig(**used, block_out_channels=widths)
-    if len(widths) != _VAE_LEVELS or made.out_channels != 3:
+    if len(widths) != LEVELS or made.out_channels != 3:
         raise ValueError("it must enlarge eightfold and give three colours")
     for name in ("scaling_factor", "shift_factor"):
         if not isinstance(getattr(made, name), int | float):

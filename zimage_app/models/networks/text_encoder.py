@@ -14,8 +14,7 @@ import torch
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers
 from torch import Tensor
 
-from zimage_app.domain.errors import RequestError
-from zimage_app.domain.text import Text
+from zimage_app.domain.errors import wrong_field
 from zimage_app.models.disk.regular_file import read_regular
 from zimage_app.models.find.tokenizers import MAX_LIST, QWEN_PATTERN, check_tokenizer
 from zimage_app.models.networks.qwen3 import Qwen3, features
@@ -110,15 +109,13 @@ def _from_words(folder: Path) -> tokenizers.Tokenizer:
     return made
 
 
-def check_length(tokens: int, most: int) -> None:
+def check_length(tokens: int, max_tokens: int) -> None:
     """Raise RequestError where a prompt has more tokens than a model takes."""
-    if tokens > most:
-        raise RequestError(
+    if tokens > max_tokens:
+        raise wrong_field(
             "prompt",
-            Text(
-                f"has {tokens} tokens, but this model takes at most {most}; make it shorter",
-                f"有 {tokens} 个词元，而此模型最多接受 {most} 个；请缩短提示词",
-            ),
+            f"has {tokens} tokens, but this model takes at most {max_tokens}; make it shorter",
+            f"有 {tokens} 个词元，而此模型最多接受 {max_tokens} 个；请缩短提示词",
         )
 
 
@@ -156,7 +153,7 @@ class Qwen3TextEncoder:
         return self._features[prompt]
 
     def offload(self) -> bool:
-        """Move all weights to the computer's memory, since each prompt is encoded only once. See ``Offloadable``."""
+        """Move all weights to the computer's memory, since each prompt is encoded only once."""
         saved = False
         while self._layers.offload():
             saved = True

@@ -19,8 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zimage_app.domain.errors import RequestError
-from zimage_app.domain.text import Text
+from zimage_app.domain.errors import wrong_field
 from zimage_app.models.components import AttentionGuidance, PreparedPrompt
 from zimage_app.models.device import is_out_of_memory
 from zimage_app.models.networks.attention import WHOLE, Guided, Sequences
@@ -100,6 +99,10 @@ class _Layout:
         return self.grid[0] * self.grid[1]
 
 
+def _no_files(name: str) -> Tensor:
+    raise LookupError(f"{name} wasn't read from a file, so LoRAs can't be applied to this model")
+
+
 class FastTransformer:
     """Implements the Transformer protocol.
 
@@ -111,10 +114,10 @@ class FastTransformer:
     Args:
         module: ``ZImage``, or diffusers' module, which has the same parts; its weights may be packed, and those of main
             blocks may be in the computer's memory.
-        origin: returns a weight by name as it was loaded, to restore a modified one.
+        origin: returns a weight by name as it was loaded; without it, the model takes no LoRAs.
     """
 
-    def __init__(self, module: Any, origin: Callable[[str], Tensor] | None = None) -> None:
+    def __init__(self, module: Any, origin: Callable[[str], Tensor] = _no_files) -> None:
         self.module = module
         self.origin = origin
         self.kernels: KernelChoice | None = None
@@ -175,7 +178,7 @@ class FastTransformer:
         return self._main.streamed
 
     def offload(self) -> bool:
-        """Stream half of the main blocks that are still on the device from now on. See ``Offloadable``."""
+        """Stream half of the main blocks that are still on the device from now on."""
         try:
             return self._main.offload()
         finally:
@@ -254,11 +257,11 @@ class FastTransformer:
             raise ValueError("an evaluation needs at least one prompt")
         grid = (size[0] // _PATCH, size[1] // _PATCH)
         self._check_grid(grid)
-        behind = [[item] for item in prompts]
+        row_prompts = [[item] for item in prompts]
         if guidance is not None:
-            behind[0].append(self._checked_prompt(guidance.prompt))
+            row_prompts[0].append(self._checked_prompt(guidance.prompt))
         image = [_image_positions(grid, item.features.shape[0]) for item in prompts]
-        captions = [[_caption_positions(item.features.shape[0]) for item in each] for each in behind]
+        captions = [[_caption_positions(item.features.shape[0]) for item in each] for each in row_prompts]
         image_ropes = [self._rope(positions) for positions in image]
         ropes = [self._rope(torch.cat([picture, *texts])) for picture, texts in zip(image, captions, strict=True)]
         packed = guidance is not None or len({rope.shape[0] for rope in ropes}) > 1
@@ -268,26 +271,24 @@ class FastTransformer:
             image_pads=-(grid[0] * grid[1]) % TOKEN_MULTIPLE,
             image_rope=torch.stack(image_ropes),
             rope=torch.cat(ropes)[None] if packed else torch.stack(ropes),
-            captions=tuple(torch.cat([item.features for item in each]) for each in behind),
+            captions=tuple(torch.cat([item.features for item in each]) for each in row_prompts),
             sequences=Sequences(
                 lengths=tuple(rope.shape[0] for rope in ropes) if packed else None,
                 guided=_guided(guidance, image[0].shape[0], prompts[0]),
-                value_scale=_value_scale(behind, image[0].shape[0], packed=packed),
+                value_scale=_value_scale(row_prompts, image[0].shape[0], packed=packed),
             ),
         )
 
     def _check_grid(self, grid: tuple[int, int]) -> None:
-        for field, name_zh, patches, most in zip(
+        for field, name_zh, patches, max_patches in zip(
             ("height", "width"), ("高", "宽"), grid, self.module.config.axes_lens[1:], strict=True
         ):
-            if patches > most:
-                pixels, limit = patches * _PATCH * 8, most * _PATCH * 8
-                raise RequestError(
+            if patches > max_patches:
+                pixels, limit = patches * _PATCH * 8, max_patches * _PATCH * 8
+                raise wrong_field(
                     field,
-                    Text(
-                        f"{pixels} pixels are more than the {limit} that this model takes; make it smaller",
-                        f"{name_zh} {pixels} 像素超过此模型的上限 {limit}；请改小",
-                    ),
+                    f"{pixels} pixels are more than the {limit} that this model takes; make it smaller",
+                    f"{name_zh} {pixels} 像素超过此模型的上限 {limit}；请改小",
                 )
 
     def _rope(self, positions: Tensor) -> Tensor:
@@ -533,9 +534,9 @@ def _guided(guidance: AttentionGuidance | None, image: int, prompt: Prompt) -> G
     return Guided(image, prompt.features.shape[0], guidance.combine, guidance.captions)
 
 
-def _value_scale(behind: Sequence[Sequence[Prompt]], image: int, *, packed: bool) -> Tensor | None:
+def _value_scale(row_prompts: Sequence[Sequence[Prompt]], image: int, *, packed: bool) -> Tensor | None:
     """Return the factors (rows, N, 1, 1) of the values of pictures and captions; None if all are 1."""
-    scaled = [item.value_scale for each in behind for item in each if item.value_scale is not None]
+    scaled = [item.value_scale for each in row_prompts for item in each if item.value_scale is not None]
     if not scaled:
         return None
     ones = scaled[0].new_ones
@@ -546,7 +547,7 @@ def _value_scale(behind: Sequence[Sequence[Prompt]], image: int, *, packed: bool
                 *(ones(len(item.features)) if item.value_scale is None else item.value_scale for item in each),
             ]
         )
-        for each in behind
+        for each in row_prompts
     ]
     scale = torch.cat(rows)[None] if packed else torch.stack(rows)
     return scale[:, :, None, None]

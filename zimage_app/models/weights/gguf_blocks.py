@@ -1,7 +1,7 @@
 """Unpacks GGUF blocks on any device, to the same bits as diffusers' functions.
 
-Those make tensors of Python numbers at each call. On CUDA each is a copy that the host waits for and that no graph can
-capture; here shifts and code book arise on the device. The layouts are those of ggml's ``ggml-common.h``.
+diffusers' functions copy constants to the device at each call; on CUDA such a copy blocks the host and can't be
+captured in a graph. These functions compute the constants on the device. Layouts: ggml's ``ggml-common.h``.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def _runs(values: Tensor, count: int) -> Tensor:
 
 
 def _coded(fields: Tensor) -> Tensor:
-    """Look the values of 4-bit fields up."""
+    """Map 4-bit fields to the values of the code book."""
     shifts = torch.arange(0, 64, 8, device=fields.device)
     book = torch.cat([(torch.full_like(shifts, half) >> shifts & 255).to(torch.uint8) for half in _CODES])
     return book.view(torch.int8).float()[fields.long()]

@@ -311,8 +311,8 @@ class PackedLinear(nn.Module):
         self.weight = weight
         self.rows = rows
         self.bias: nn.Parameter | None = None
-        self.side: LowRankBranch | None = None
-        self.merged: Tensor | None = None
+        self.branch: LowRankBranch | None = None
+        self.patched_weight: Tensor | None = None
         """(out, in): a plain matrix used instead of the packed weight while it is set."""
 
     @property
@@ -326,14 +326,14 @@ class PackedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Multiply: (..., in) -> (..., out)."""
-        if self.merged is not None:
-            return self.finished(x, F.linear(x, self.merged))
+        if self.patched_weight is not None:
+            return self.finished(x, F.linear(x, self.patched_weight))
         return self.finished(x, self.weight.linear(x)[..., self.rows[0] : self.rows[1]])
 
     def finished(self, x: Tensor, product: Tensor) -> Tensor:
         """Add the low-rank branch and the bias to the weight's product with ``x``."""
-        if self.side is not None:
-            product = product + F.linear(F.linear(x, self.side.down), self.side.up)
+        if self.branch is not None:
+            product = product + F.linear(F.linear(x, self.branch.down), self.branch.up)
         return product if self.bias is None else product + self.bias
 
 
@@ -355,11 +355,11 @@ class StackedLinear:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Multiply: (..., in) -> (..., sum of all out), the linears' outputs concatenated."""
-        if any(linear.merged is not None for linear in self._linears):
+        if any(linear.patched_weight is not None for linear in self._linears):
             return torch.cat([linear(x) for linear in self._linears], -1)
         product = self._linears[0].weight.linear(x)
         parts = torch.split(product, [linear.shape[0] for linear in self._linears], -1)
-        if all(linear.side is None and linear.bias is None for linear in self._linears):
+        if all(linear.branch is None and linear.bias is None for linear in self._linears):
             return product
         return torch.cat([linear.finished(x, part) for linear, part in zip(self._linears, parts, strict=True)], -1)
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from zimage_app.domain.errors import ModelError
 from zimage_app.models.weights.gguf_file import ARCHITECTURE
-from zimage_app.models.weights.weight_file import Entry, Reader, Tensors, Weights, damaged
+from zimage_app.models.weights.weight_file import Reader, TensorEntry, Tensors, Weights, damaged
 
 _METADATA_NOTE = "_quantization_metadata"
 """Metadata key of the header whose JSON describes the quantised layers."""
@@ -151,7 +151,7 @@ def stored_tensors(weights: Weights, prefixes: tuple[str, ...]) -> dict[str, Sto
     return found
 
 
-def _with_format(weights: Weights, stored: Stored, entry: Entry) -> Stored:
+def _with_format(weights: Weights, stored: Stored, entry: TensorEntry) -> Stored:
     """Return the tensor with its format and unpacked shape; raises ModelError for an unsupported format."""
     if entry.packing:
         if entry.packing not in GGUF_BLOCKS:
@@ -175,7 +175,7 @@ def _with_format(weights: Weights, stored: Stored, entry: Entry) -> Stored:
     return Stored(stored.key, shape, name, kept, stored.settings)
 
 
-def _format(stored: Stored, entry: Entry) -> str:
+def _format(stored: Stored, entry: TensorEntry) -> str:
     """Return the format named in the note or implied by dtype and companions; empty for plain numbers."""
     noted = str(stored.settings.get("format", ""))
     if noted:
@@ -187,7 +187,7 @@ def _format(stored: Stored, entry: Entry) -> str:
     return str(dict(stored.settings)) if set(stored.settings) - {_FULL_PRECISION} else ""
 
 
-def _check_companions(weights: Weights, stored: Stored, entry: Entry, name: str) -> None:
+def _check_companions(weights: Weights, stored: Stored, entry: TensorEntry, name: str) -> None:
     lost = [role for role in FORMATS[name].needs if role not in stored.companions]
     if lost:
         raise damaged(
@@ -238,7 +238,7 @@ def setting(stored: Stored, name: str, default: Any) -> Any:
     return stored.settings.get(name, inner.get(name, default))
 
 
-def _notes(weights: Weights, prefix: str, entries: Mapping[str, Entry]) -> dict[str, dict[str, Any]]:
+def _notes(weights: Weights, prefix: str, entries: Mapping[str, TensorEntry]) -> dict[str, dict[str, Any]]:
     """Return the quantisation notes of the file's layers, by layer name without the prefix."""
     layers = _json(weights, weights.metadata.get(_METADATA_NOTE, "{}")).get("layers", {})
     if not isinstance(layers, dict):
@@ -394,7 +394,7 @@ _LLAMA_NAMES = {"token_embd": "embed_tokens", "output_norm": "norm", "output": "
 
 
 def text_names(tensors: Tensors, config: Mapping[str, Any]) -> Tensors:
-    """Without what is never computed: the last layer, the final norm and the head (``networks/qwen3.py``)."""
+    """Return the weights without the unused ones: last layer, final norm and head (``networks/qwen3.py``)."""
     last = f"layers.{int(config['num_hidden_layers']) - 1}."
     unused = ("norm.weight", "lm_head.weight")
     named = {_from_llama(key): tensor for key, tensor in tensors.items()}

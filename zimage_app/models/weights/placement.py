@@ -31,7 +31,7 @@ _NO_KERNELS = (0, 0)
 """A capability below all of these."""
 
 
-class Holding(Enum):
+class PackedMode(Enum):
     """How packed weights are held in memory."""
 
     NATIVE = "native"
@@ -79,7 +79,7 @@ class MemoryPlan:
         count = min(self.streamed, blocks)
         return frozenset(n for n in range(blocks) if (n + 1) * count // blocks > n * count // blocks)
 
-    def holding(self, packing: str) -> Holding:
+    def packed_mode(self, packing: str) -> PackedMode:
         """Return how weights of a format (a key of ``packing.FORMATS`` or one of ``GGUF_BLOCKS``) are held.
 
         GGUF weights, which are chosen to save memory, stay packed everywhere. ComfyUI's formats stay packed on CUDA
@@ -87,8 +87,8 @@ class MemoryPlan:
         """
         if self.capability is not None:
             native = packing in _NATIVE and self.capability >= _NATIVE[packing]
-            return Holding.NATIVE if native else Holding.AT_USE
-        return Holding.UNPACKED if packing in FORMATS else Holding.AT_USE
+            return PackedMode.NATIVE if native else PackedMode.AT_USE
+        return PackedMode.UNPACKED if packing in FORMATS else PackedMode.AT_USE
 
 
 def plan_for(parameters: int, device: torch.device) -> MemoryPlan:

@@ -17,15 +17,13 @@ from torch import Tensor
 
 from zimage_app.domain.errors import ModelError, system_reason
 from zimage_app.domain.text import Text
-from zimage_app.models.disk.folders import shown, visible
+from zimage_app.models.disk.folders import WEIGHT_SUFFIXES, shown, visible
 from zimage_app.models.disk.regular_file import open_regular, read_regular
 from zimage_app.models.weights.gguf_file import MAGIC, read_header
 from zimage_app.models.weights.lookalikes import PICKLES, Kind, lookalike
 
 Tensors = dict[str, Tensor]
 
-WEIGHT_SUFFIXES = (".safetensors", ".gguf")
-"""Suffixes of supported weight files."""
 _HEADER_LENGTH = 8
 _MAX_JSON = 64 * 2**20
 """Maximum size of a JSON file in bytes; a shard index has a few hundred thousand."""
@@ -84,7 +82,7 @@ def missing(path: Path) -> ModelError:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class TensorEntry:
     """A tensor's entry in a file's header."""
 
     file: Path
@@ -106,7 +104,7 @@ class Weights:
 
     path: Path
     """The file, or the index of the shards; for messages."""
-    entries: Mapping[str, Entry]
+    entries: Mapping[str, TensorEntry]
     metadata: Mapping[str, str]
 
     @property
@@ -153,7 +151,7 @@ def _mapped(file: Path) -> Any:
     return safe_open(file, "pt")
 
 
-def _gguf_tensor(file: Tensor, entry: Entry) -> Tensor:
+def _gguf_tensor(file: Tensor, entry: TensorEntry) -> Tensor:
     raw = file[entry.begin : entry.begin + entry.stored]
     return raw if entry.packing else raw.view(entry.dtype).view(entry.shape)
 
@@ -240,7 +238,7 @@ def _open_gguf(path: Path) -> Weights:
     if path.stat().st_size < header.end:
         _check_length(path, header.end)
     entries = {
-        key: Entry(
+        key: TensorEntry(
             path,
             item.shape,
             _GGUF_DTYPES.get(item.packing, torch.uint8),
@@ -316,7 +314,7 @@ def _header(path: Path) -> tuple[dict[str, Any], int]:
     return header, _HEADER_LENGTH + length
 
 
-def _entry(path: Path, key: str, item: Any) -> Entry:
+def _entry(path: Path, key: str, item: Any) -> TensorEntry:
     try:
         shape, name = tuple(int(size) for size in item["shape"]), str(item["dtype"])
         begin, end = (int(offset) for offset in item["data_offsets"])
@@ -330,7 +328,7 @@ def _entry(path: Path, key: str, item: Any) -> Entry:
         )
     if min((0, *shape)) < 0 or end - begin != math.prod(shape) * _DTYPES[name].itemsize:
         raise _damaged_header(path, key)
-    return Entry(path, shape, _DTYPES[name])
+    return TensorEntry(path, shape, _DTYPES[name])
 
 
 def _damaged_header(path: Path, key: str) -> ModelError:
@@ -341,7 +339,7 @@ def _open_shards(index: Path) -> Weights:
     places = read_json(index).get("weight_map")
     if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
         raise damaged(index, "has no weight_map; download it again", "缺少 weight_map；请重新下载")
-    entries: dict[str, Entry] = {}
+    entries: dict[str, TensorEntry] = {}
     for name in sorted(set(places.values())):
         entries.update(open_file(index.parent / name).entries)
     lost = sorted(set(places) - set(entries))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from zimage_app.models.weights.packed_weights import GgufWeight, PackedWeight, packed_weight
 from zimage_app.models.weights.packing import GGUF_BLOCKS, Stored, unpacks_first
-from zimage_app.models.weights.placement import Holding, MemoryPlan
+from zimage_app.models.weights.placement import MemoryPlan, PackedMode
 from zimage_app.models.weights.weight_file import Reader, Weights, damaged
 
 
@@ -41,18 +41,18 @@ class WeightReader:
         self._slices = slices
         self._plan = plan
         self._reader = Reader(weights)
-        self._stamps = _stamps(weights)
+        self._modification_times = _modification_times(weights)
         self._whole: tuple[str, Any] = ("", None)
 
-    def holding(self, name: str) -> Holding:
+    def packed_mode(self, name: str) -> PackedMode:
         """Return how a packed weight is held, for layers that support all ways."""
         stored = self._slices[name].stored
-        holding = self._plan.holding(stored.format)
+        packed_mode = self._plan.packed_mode(stored.format)
         if _broken_rows(stored):
-            return Holding.UNPACKED
-        if holding is Holding.NATIVE and (unpacks_first(stored) or self._lacks_one_scale(stored)):
-            return Holding.AT_USE
-        return holding
+            return PackedMode.UNPACKED
+        if packed_mode is PackedMode.NATIVE and (unpacks_first(stored) or self._lacks_one_scale(stored)):
+            return PackedMode.AT_USE
+        return packed_mode
 
     def _lacks_one_scale(self, stored: Stored) -> bool:
         """Whether an 8-bit float weight has no scale or one per row; native multiplication needs exactly one."""
@@ -63,7 +63,7 @@ class WeightReader:
 
     def packed(self, name: str) -> PackedWeight:
         """Return the packed tensor that holds this weight; q, k and v may share it."""
-        stored, native = self._slices[name].stored, self.holding(name) is Holding.NATIVE
+        stored, native = self._slices[name].stored, self.packed_mode(name) is PackedMode.NATIVE
         weight: PackedWeight = self._once(
             stored.key, lambda: packed_weight(stored, self._reader, self._plan.device, self._plan.dtype, native)
         )
@@ -75,12 +75,12 @@ class WeightReader:
         whole: Tensor = self._once(part.stored.key, lambda: self._unpacked(part.stored))
         return whole.flatten()[part.first : part.first + math.prod(part.shape)].view(part.shape)
 
-    def again(self, name: str) -> Tensor:
+    def reread(self, name: str) -> Tensor:
         """Reread a plain weight from its file, to undo later changes of the parameter.
 
         Raises ModelError if the file was changed or removed in the meantime.
         """
-        if self._stamps != _stamps(self._weights):
+        if self._modification_times != _modification_times(self._weights):
             raise damaged(
                 self._weights.path,
                 "was changed while the model is in use; load the model again",
@@ -107,7 +107,7 @@ class WeightReader:
         return weight.dense().to(self._plan.device, self._plan.dtype)
 
 
-def _stamps(weights: Weights) -> dict[Path, tuple[int, int] | None]:
+def _modification_times(weights: Weights) -> dict[Path, tuple[int, int] | None]:
     """Return (size, modification time) of each file; None for a missing file."""
     stamps: dict[Path, tuple[int, int] | None] = {}
     for file in {entry.file for entry in weights.entries.values()}:

@@ -27,13 +27,13 @@ from zimage_app.models.components import Components
 from zimage_app.models.device import device_title, keep_to_own_memory
 from zimage_app.models.find.catalogue import find_model
 from zimage_app.models.find.model_source import ModelSource
-from zimage_app.models.load.loader import LoadProgress, load_components
+from zimage_app.models.load.loader import LoadProgress, ignore_progress, load_components, never_cancelled
 from zimage_app.models.load.memory_plan import plan_memory
 from zimage_app.models.lora import LoraManager, ResolvedLora
 from zimage_app.models.networks.candidates import CANDIDATES
 from zimage_app.models.networks.kernels import KernelChoice
 from zimage_app.models.networks.transformer import FastTransformer
-from zimage_app.service.generation.kernel_memory import KernelMemory
+from zimage_app.service.generation.kernel_memory import StoredChoices
 from zimage_app.service.generation.masks import fitted
 from zimage_app.service.generation.start_pictures import PictureInputs, inputs_of
 from zimage_app.service.library.loras import LoraLibrary
@@ -169,15 +169,15 @@ class LoadOptions:
 
     device: str | None = None
     """Device such as ``cuda:1``; None means the machine's best device."""
-    progress: Callable[[LoadProgress], None] | None = None
+    progress: Callable[[LoadProgress], None] = ignore_progress
     """Called with the progress of reading."""
-    cancelled: Callable[[], bool] | None = None
+    cancelled: Callable[[], bool] = never_cancelled
     memory: int = 0
     """Bytes of stages that it remembers."""
     memory_limit: int | None = None
     """Bytes of the device's memory that the model may use; None: all free memory."""
-    kernels: KernelMemory | None = None
-    """Folder of the cache of kernel measurements; None: only torch's own kernels are used."""
+    kernels: Path | None = None
+    """File that stores which kernels are faster on this machine; None: only plain kernels are used."""
     lasting: bool = False
     """Whether many pictures are expected, so that the time for compiling a kernel pays off."""
 
@@ -188,7 +188,7 @@ _DEFAULT_OPTIONS = LoadOptions()
 def load_options(config: StudioConfig) -> LoadOptions:
     """How a process that is set up so loads its model."""
     # On ZeroGPU, measuring kernels would use up the visitor's quota, and a run that exceeds its lease is killed.
-    kernels = None if config.plain or config.borrowed_gpu else KernelMemory(config.state / "kernels.json")
+    kernels = None if config.plain or config.borrowed_gpu else config.state / "kernels.json"
     return LoadOptions(config.device, memory=config.stage_memory, memory_limit=config.device_memory, kernels=kernels)
 
 
@@ -199,7 +199,7 @@ def load_generator(model: str = "demo", config: StudioConfig | None = None) -> G
         ModelError: there is no such model, or its files are missing or damaged.
     """
     config = config or StudioConfig()
-    source, loras = find_model(model, config.shelves), LoraLibrary(*config.lora_folders)
+    source, loras = find_model(model, config.model_folders), LoraLibrary(*config.lora_folders)
     wildcard, inputs = WildcardLibrary(*config.wildcard_folders).lines, inputs_of(config)
     return load_source(source, loras, load_options(config), wildcard, inputs)
 
@@ -222,6 +222,6 @@ def load_source(
     if loading.kernels is not None and isinstance(transformer, FastTransformer):
         candidates = [each for each in CANDIDATES if loading.lasting or not each.compiled]
         kind = f"{transformer.description}, {len(candidates)} candidates"
-        here = loading.kernels.on(device_title(transformer.device), kind)
-        transformer.kernels = KernelChoice(transformer.device, transformer.dtype, here, candidates)
+        stored = StoredChoices(loading.kernels, device_title(transformer.device), kind)
+        transformer.kernels = KernelChoice(transformer.device, transformer.dtype, stored, candidates)
     return Generator(components, loras, (plan.reason, *components.notes), wildcard, inputs, loading.memory)

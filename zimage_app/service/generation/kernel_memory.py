@@ -21,52 +21,39 @@ _PACKAGES = ("torch", "comfy-kitchen", "triton")
 """Whose versions decide, beside the device's driver."""
 
 
-class KernelMemory:
-    """One file for all devices of this machine. Unreadable content is ignored."""
+class StoredChoices:
+    """The choices for one device, driver, network and set of package versions (``ChoiceCache`` of ``kernels.py``).
 
-    def __init__(self, path: Path) -> None:
+    One file holds those of all devices of this machine. An unreadable file counts as empty.
+    """
+
+    def __init__(self, path: Path, device: str, network: str) -> None:
         self._path = path
+        self._section = ", ".join([device, network, *map(_version, _PACKAGES)])
 
-    def on(self, device: str, network: str) -> CachedChoices:
-        """The cached choices for one device, driver, network and set of package versions."""
-        return CachedChoices(self, ", ".join([device, network, *map(_version, _PACKAGES)]))
+    def get(self, key: str) -> Mapping[str, str]:
+        """See ``ChoiceCache``."""
+        known = self._read().get(self._section)
+        names = known.get(key) if isinstance(known, dict) else None
+        return {str(part): str(name) for part, name in names.items()} if isinstance(names, dict) else {}
 
-    def read(self) -> dict[str, Any]:
-        """All that is known: by place, then by shape."""
-        try:
-            data = json.loads(read_regular(self._path, _MAX_FILE))
-        except (OSError, ValueError):
-            return {}
-        return data if isinstance(data, dict) else {}
-
-    def write(self, data: Mapping[str, Any]) -> None:
-        """Write the choices to disk; if that fails, kernels are measured again the next time."""
+    def put(self, key: str, names: Mapping[str, str]) -> None:
+        """See ``ChoiceCache``; if the file can't be written, kernels are measured again next time."""
+        data = self._read()
+        known = data.get(self._section)
+        data[self._section] = (known if isinstance(known, dict) else {}) | {key: dict(names)}
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(self._path, json.dumps(data, indent=1, sort_keys=True).encode())
         except OSError as error:
             log.warning("which kernels are quicker cannot be written to %s: %s", self._path.name, error)
 
-
-class CachedChoices:
-    """The kernel chosen for each shape on one device (the ChoiceCache protocol of ``kernels.py``)."""
-
-    def __init__(self, memory: KernelMemory, place: str) -> None:
-        self._memory = memory
-        self._place = place
-
-    def get(self, key: str) -> Mapping[str, str]:
-        """See ``ChoiceCache``."""
-        known = self._memory.read().get(self._place)
-        names = known.get(key) if isinstance(known, dict) else None
-        return {str(part): str(name) for part, name in names.items()} if isinstance(names, dict) else {}
-
-    def put(self, key: str, names: Mapping[str, str]) -> None:
-        """See ``ChoiceCache``."""
-        data = self._memory.read()
-        known = data.get(self._place)
-        data[self._place] = (known if isinstance(known, dict) else {}) | {key: dict(names)}
-        self._memory.write(data)
+    def _read(self) -> dict[str, Any]:
+        try:
+            data = json.loads(read_regular(self._path, _MAX_FILE))
+        except (OSError, ValueError):
+            return {}
+        return data if isinstance(data, dict) else {}
 
 
 def _version(package: str) -> str:

@@ -20,6 +20,7 @@ from zimage_app.domain.settings.knob import knob_of
 from zimage_app.domain.settings.lora_use import LoraUse
 from zimage_app.domain.settings.stage import MAX_SIDE, MAX_STAGES, STAGE_GROUPS, Stage, parse_stage
 from zimage_app.domain.settings.start_picture import StartPicture
+from zimage_app.domain.sizes import GRID, MIN_SIDE
 from zimage_app.domain.text import Text
 from zimage_app.domain.wildcards import escaped, parse
 from zimage_app.service.imports.names import stem_of
@@ -29,7 +30,6 @@ _MAX_LINES = 200
 """Maximum lines of each list, for graphs with thousands of unknown nodes."""
 _MAX_PROMPT = 10 * MAX_PROMPT
 """Maximum characters of a prompt with its tags; longer ones are rejected."""
-_GRID = 16
 _EXPECTED = ("width", "height", "steps", "cfg", "sampler", "scheduler")
 """Settings that every stage in a file is expected to have."""
 _PLAIN_TAG = Text(
@@ -39,12 +39,10 @@ _PLAIN_TAG = Text(
 _SIZE = Text("size", "尺寸")
 _NOT_FOUND = Text("none was found in the file", "文件中没有找到")
 _ANY_DIGEST = "0" * 64
-_MIN_SIDE = 64
-"""Minimum side in pixels."""
 
 
 @dataclass(frozen=True, slots=True)
-class StartAsked:
+class NamedStartPicture:
     """A start picture that the imported file names but doesn't contain."""
 
     file: str = ""
@@ -56,7 +54,7 @@ class StartAsked:
     own_mask: bool = False
     """Whether the picture's transparent part is the mask."""
 
-    def begun(self, picture: str) -> dict[str, Any]:
+    def start_settings(self, picture: str) -> dict[str, Any]:
         """Return a request's ``start`` for the picture with that SHA-256."""
         return {**self.settings, "picture": picture, **({"mask": picture} if self.own_mask else {})}
 
@@ -77,7 +75,7 @@ class Imported:
     """Messages about settings that were left out, with reasons."""
     exact: bool = False
     """Whether this app wrote the settings, so that they reproduce the same picture."""
-    start: StartAsked | None = None
+    start: NamedStartPicture | None = None
 
     def request(self) -> GenerationRequest:
         """Return the settings as a request; raises RequestError if no prompt was found."""
@@ -97,7 +95,7 @@ class Draft:
     """Settings found for each stage, in order."""
     loras: list[dict[str, Any]] = field(default_factory=list)
     model: object = None
-    start: StartAsked | None = None
+    start: NamedStartPicture | None = None
     prompt_choices: bool = False
     """Whether ``{a|b}`` in the prompt is to be drawn; otherwise braces are plain text."""
     negative_choices: bool = False
@@ -110,14 +108,14 @@ class Draft:
     translated: list[Text] = field(default_factory=list)
     left: list[Text] = field(default_factory=list)
 
-    def turn(self, what: Text, theirs: object, ours: object) -> None:
+    def report_translated(self, what: Text, theirs: object, ours: object) -> None:
         """Report that something has another name or value in this app."""
         before, after = shown(theirs), shown(ours)
         self.translated.append(Text(f"{what.en}: {before} → {after}", f"{what.zh}：{before} → {after}"))
 
-    def leave(self, what: Text, reason: Text) -> None:
+    def report_left_out(self, what: Text, en: str, zh: str) -> None:
         """Report a setting that is left out, and why."""
-        self.left.append(Text(f"{what.en}: {reason.en}", f"{what.zh}：{reason.zh}"))
+        self.left.append(Text(f"{what.en}: {en}", f"{what.zh}：{zh}"))
 
     def settled(self) -> Imported:
         """Return the valid settings with reports.
@@ -130,7 +128,7 @@ class Draft:
         self._first_stages()
         seeds = self._seeds(settings)
         stages = [self._stage(given, number) for number, given in enumerate(self.stages)]
-        self._tell_of_unsaid(stages)
+        self._report_defaults(stages)
         for stage, seed in zip(stages, seeds, strict=True):
             if seed is not None:
                 stage["seed"] = seed
@@ -143,7 +141,7 @@ class Draft:
         if not settings:
             raise nothing_found(self.source)
         model = shown(self.model) if isinstance(self.model, str) else ""
-        self._tell_of_missing({**settings, "model": model})
+        self._report_missing({**settings, "model": model})
         taken = tuple(taken_lines(settings, ""))  # ``fitting`` decides later whether the model is available
         start = self._start()
         taken += tuple(_start_lines(start.settings)) if start else ()
@@ -151,7 +149,7 @@ class Draft:
 
     # Helpers.
 
-    def _start(self) -> StartAsked | None:
+    def _start(self) -> NamedStartPicture | None:
         if self.start is None:
             return None
         allowed = {
@@ -175,19 +173,17 @@ class Draft:
                 drawn = getattr(self, f"{name}_choices") and self._can_be_drawn(text, title)
                 settings[name] = self._allowed({name: text if drawn else escaped(text)}, title)
             if WEIGHT.search(text):
-                self.leave(
+                self.report_left_out(
                     title,
-                    Text(
-                        "weights such as (word:1.2) mean nothing to this model; it reads them as plain text",
-                        "这个模型不支持 (词:1.2) 形式的权重，会把它当作普通文字",
-                    ),
+                    "weights such as (word:1.2) mean nothing to this model; it reads them as plain text",
+                    "这个模型不支持 (词:1.2) 形式的权重，会把它当作普通文字",
                 )
 
     def _can_be_drawn(self, text: str, title: Text) -> bool:
         try:
             parse(text)
         except RequestError as error:
-            self.leave(title, Text(f"{error.reason.en}; taken as plain text", f"{error.reason.zh}；当作普通文字"))
+            self.report_left_out(title, f"{error.reason.en}; taken as plain text", f"{error.reason.zh}；当作普通文字")
             return False
         return True
 
@@ -195,17 +191,17 @@ class Draft:
         """Return a prompt without its LoRA tags, which are added to the LoRAs."""
         text, refused = without_refused_tags(text)
         for error in refused:
-            self.leave(title, error.reason)
+            self.report_left_out(title, error.reason.en, error.reason.zh)
         try:
             words, tags = split_tags(text)
         except RequestError as error:
-            self.leave(title, error.reason)
+            self.report_left_out(title, error.reason.en, error.reason.zh)
             return text
         listed = {stem_of(use["name"]).lower() for use in self.loras if isinstance(use.get("name"), str)}
         for tag in tags:
             written = tag_of(LoraUse(name=tag.name, strength=tag.strength, stages=tag.stages))
             if name != "prompt":
-                self.leave(title, Text(f"{written} acts in the prompt only", f"{written} 只在提示词里起作用"))
+                self.report_left_out(title, f"{written} acts in the prompt only", f"{written} 只在提示词里起作用")
             elif stem_of(tag.name).lower() in listed:
                 self.translated.append(
                     Text(
@@ -215,20 +211,18 @@ class Draft:
                 )
             elif self.tags_act:
                 self.loras.append(_tagged_use(tag))
-                self.turn(title, written, f"LoRA {tag.name}")
+                self.report_translated(title, written, f"LoRA {tag.name}")
             else:
-                self.leave(title, Text(f"{written}: {_PLAIN_TAG.en}", f"{written}：{_PLAIN_TAG.zh}"))
+                self.report_left_out(title, f"{written}: {_PLAIN_TAG.en}", f"{written}：{_PLAIN_TAG.zh}")
         return words
 
     def _first_stages(self) -> None:
         more = len(self.stages) - MAX_STAGES
         if more > 0:
-            self.leave(
+            self.report_left_out(
                 knob_of(GenerationRequest, "stages").title,
-                Text(
-                    f"there are {len(self.stages)} samplers in a row; the first {MAX_STAGES} are taken",
-                    f"共有 {len(self.stages)} 个串联的采样器；只取前 {MAX_STAGES} 个",
-                ),
+                f"there are {len(self.stages)} samplers in a row; the first {MAX_STAGES} are taken",
+                f"共有 {len(self.stages)} 个串联的采样器；只取前 {MAX_STAGES} 个",
             )
             del self.stages[MAX_STAGES:]
 
@@ -262,20 +256,20 @@ class Draft:
                 kept[name] = allowed
         return kept
 
-    def _tell_of_unsaid(self, stages: list[dict[str, Any]]) -> None:
+    def _report_defaults(self, stages: list[dict[str, Any]]) -> None:
         """Report expected settings that a stage lacks, with the defaults used for them."""
         for number, (stage, given) in enumerate(zip(stages, self.stages, strict=True)):
             for name in _EXPECTED if stage else ():
-                title = of_stage(number, knob_of(Stage, name).title)
+                title = stage_title(number, name)
                 size = of_stage(number, _SIZE).en if name in ("width", "height") else title.en
-                told = any(line.en.startswith((f"{title.en}: ", f"{size}: ")) for line in self.left)
-                if name not in stage and name not in given and not told:
+                reported = any(line.en.startswith((f"{title.en}: ", f"{size}: ")) for line in self.left)
+                if name not in stage and name not in given and not reported:
                     default = shown(getattr(self.stage_defaults, name))
-                    self.leave(
-                        title, Text(f"the file doesn't say it; {default} is filled in", f"文件中没有写；填入 {default}")
+                    self.report_left_out(
+                        title, f"the file doesn't say it; {default} is filled in", f"文件中没有写；填入 {default}"
                     )
 
-    def _tell_of_missing(self, found: Mapping[str, Any]) -> None:
+    def _report_missing(self, found: Mapping[str, Any]) -> None:
         """Report that prompt, seed or model is missing, unless a line says why."""
         titles = {name: knob_of(GenerationRequest, name).title for name in ("prompt", "seed")}
         for name, title in {**titles, "model": Text("Model", "模型")}.items():
@@ -285,7 +279,7 @@ class Draft:
                 and not drawn
                 and not any(f"{title.en}: " in line.en for line in self.left)
             ):
-                self.leave(title, _NOT_FOUND)
+                self.report_left_out(title, _NOT_FOUND.en, _NOT_FOUND.zh)
 
     def _within_sides(self, given: Mapping[str, Any], number: int) -> Mapping[str, Any]:
         """Shrink a size with a side that is too long, keeping the aspect ratio."""
@@ -293,20 +287,20 @@ class Draft:
         if not isinstance(width, int) or not isinstance(height, int) or min(width, height) < 1:
             return given
         factor = MAX_SIDE / max(width, height)
-        sides = [round(side * factor / _GRID) * _GRID for side in (width, height)]
-        if factor >= 1 or min(sides) < _MIN_SIDE:
+        sides = [round(side * factor / GRID) * GRID for side in (width, height)]
+        if factor >= 1 or min(sides) < MIN_SIDE:
             return given
         title = of_stage(number, _SIZE)
         reason = Text(f"sides have at most {MAX_SIDE} pixels", f"边长不超过 {MAX_SIDE} 像素")
-        said = f"{width}×{height} → {sides[0]}×{sides[1]}"
-        self.translated.append(Text(f"{title.en}: {said}, {reason.en}", f"{title.zh}：{said}，{reason.zh}"))
+        summary = f"{width}×{height} → {sides[0]}×{sides[1]}"
+        self.translated.append(Text(f"{title.en}: {summary}, {reason.en}", f"{title.zh}：{summary}，{reason.zh}"))
         return {**given, "width": sides[0], "height": sides[1]}
 
     def _on_grid(self, pixels: int, number: int, name: str) -> int:
         """Round a side to the nearest multiple of 16, as the model's patches require."""
-        rounded = (pixels + _GRID // 2) // _GRID * _GRID
+        rounded = (pixels + GRID // 2) // GRID * GRID
         if rounded != pixels:
-            self.turn(of_stage(number, knob_of(Stage, name).title), pixels, rounded)
+            self.report_translated(stage_title(number, name), pixels, rounded)
         return rounded
 
     def _lora(self, use: dict[str, Any]) -> dict[str, Any] | None:
@@ -322,7 +316,7 @@ class Draft:
         try:
             parse_request({"prompt": "-"} | data)
         except RequestError as error:
-            self.leave(title, error.reason)
+            self.report_left_out(title, error.reason.en, error.reason.zh)
             return None
         return next(iter(data.values()))
 
@@ -332,9 +326,10 @@ class Draft:
         except RequestError as error:
             default = getattr(self.stage_defaults, name)
             reason = error.reason
-            self.leave(
-                of_stage(number, knob_of(Stage, name).title),
-                Text(f"{reason.en}; {shown(default)} is filled in", f"{reason.zh}；改填 {shown(default)}"),
+            self.report_left_out(
+                stage_title(number, name),
+                f"{reason.en}; {shown(default)} is filled in",
+                f"{reason.zh}；改填 {shown(default)}",
             )
             return None
         return stage.model_dump(mode="json")[name]
@@ -345,25 +340,29 @@ def of_stage(number: int, what: Text) -> Text:
     return Text(f"Stage {number + 1}, {what.en}", f"阶段 {number + 1}，{what.zh}")
 
 
+def stage_title(number: int, field: str) -> Text:
+    """Return "Stage N, " with a setting's title, for a stage number counted from 0."""
+    return of_stage(number, knob_of(Stage, field).title)
+
+
 def unknown_name(draft: Draft, number: int, field: str, name: object) -> None:
     """Report a sampler or scheduler that this app doesn't have."""
     default = getattr(draft.stage_defaults, field)
-    draft.leave(
-        of_stage(number, knob_of(Stage, field).title),
-        Text(
-            f"{shown(name)} does not exist here; {default} is filled in, choose another if it doesn't suit",
-            f"这里没有 {shown(name)}；先填入 {default}，不合适请另选",
-        ),
+    draft.report_left_out(
+        stage_title(number, field),
+        f"{shown(name)} does not exist here; {default} is filled in, choose another if it doesn't suit",
+        f"这里没有 {shown(name)}；先填入 {default}，不合适请另选",
     )
 
 
-def tell_of_start_strength(draft: Draft, strength: object) -> None:
+def report_start_strength(draft: Draft, strength: object) -> None:
     """Report how far a start picture was redrawn; these programs' files don't hold that picture."""
-    said = shown(strength)
+    summary = shown(strength)
     reason = Text(
-        f"{said} was for a start picture, which the file doesn't hold", f"{said} 针对起始图片，而文件中没有那张图片"
+        f"{summary} was for a start picture, which the file doesn't hold",
+        f"{summary} 针对起始图片，而文件中没有那张图片",
     )
-    draft.leave(knob_of(Stage, "denoise").title, reason)
+    draft.report_left_out(knob_of(Stage, "denoise").title, reason.en, reason.zh)
 
 
 def lora_name(file: str) -> str:
@@ -379,14 +378,17 @@ def shown(value: object) -> str:
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
 
 
+def import_error(en: str, zh: str) -> ImportedFileError:
+    """Make the error for a file that isn't imported."""
+    return ImportedFileError(Text(en, zh))
+
+
 def nothing_found(source: Text) -> ImportedFileError:
     """Make the error for a file of a known program without usable settings."""
-    return ImportedFileError(
-        Text(
-            f"This is {source.en}'s, but it holds no prompt and no sampler that could be read;"
-            " choose another picture or workflow.",
-            f"这是 {source.zh} 的文件，但其中没有可读取的提示词或采样器；请换一张图片或一个工作流。",
-        )
+    return import_error(
+        f"This is {source.en}'s, but it holds no prompt and no sampler that could be read;"
+        " choose another picture or workflow.",
+        f"这是 {source.zh} 的文件，但其中没有可读取的提示词或采样器；请换一张图片或一个工作流。",
     )
 
 
@@ -422,7 +424,7 @@ def taken_lines(settings: Mapping[str, Any], model: str) -> Iterator[Text]:
         if settings.get(name):
             yield _line(knob_of(GenerationRequest, name).title, settings[name])
     for number, stage in enumerate(settings.get("stages") or ()):
-        words = [_said(name, value) for name, value in stage.items() if value is not None and name != "enabled"]
+        words = [_shown_value(name, value) for name, value in stage.items() if value is not None and name != "enabled"]
         if words:
             yield Text(
                 f"Stage {number + 1}: {', '.join(word.en for word in words)}",
@@ -437,7 +439,7 @@ def taken_lines(settings: Mapping[str, Any], model: str) -> Iterator[Text]:
         yield _line(Text("Model", "模型"), model)
 
 
-def _said(name: str, value: Any) -> Text:
+def _shown_value(name: str, value: Any) -> Text:
     if isinstance(value, dict):
         settings = STAGE_GROUPS[name].model_validate(value)  # fills in defaults
         value = "/".join(str(shown(each)) for each in list(settings.model_dump().values())[:3])

@@ -1,4 +1,4 @@
-"""Applies what a user changed in the readable part of this app's own text to the whole request inside it."""
+"""Applies a user's changes in the readable part of this app's own text to the complete request stored in it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from typing import Any
 from zimage_app.domain.prompt_tags import plain_name, tag_of
 from zimage_app.domain.request import GenerationRequest, parse_request
 from zimage_app.domain.settings.knob import knob_of
-from zimage_app.domain.settings.stage import Stage
 from zimage_app.domain.text import Text
 from zimage_app.domain.wildcards import escaped
-from zimage_app.service.imports.draft import Imported, of_stage, shown, taken_lines
+from zimage_app.service.imports.draft import Imported, shown, stage_title, taken_lines
 
 _CHANGED = Text(
     "The text was changed after it was saved: the changes count, and everything else is as it was saved",
@@ -26,8 +25,8 @@ def edited(saved: Imported, before: Imported, after: Imported) -> Imported:
 
     Args:
         saved: the whole request.
-        before: what the readable part says if nothing was changed. The last of its stages is the one that it shows.
-        after: what it says now.
+        before: settings in the unchanged readable part, which shows the last of these stages.
+        after: settings in the readable part now.
     """
     settings, old, new = dict(saved.settings), before.settings, after.settings
     changed = [name for name in ("prompt", "negative", "seed") if old.get(name) != new.get(name)]
@@ -49,7 +48,7 @@ def edited(saved: Imported, before: Imported, after: Imported) -> Imported:
     fields = [name for name in was if name in now and was[name] != now[name]]
     settings["stages"] = list(settings["stages"])
     settings["stages"][place] = settings["stages"][place] | {name: now[name] for name in fields}
-    changes += [_change(of_stage(place, knob_of(Stage, name).title), was, now, name) for name in fields]
+    changes += [_change(stage_title(place, name), was, now, name) for name in fields]
     return replace(
         saved,
         settings=settings,
@@ -85,7 +84,7 @@ def _plain_words(part: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_prompt(settings: dict[str, Any], old: str, new: str | None) -> dict[str, Any]:
-    """Replace the prompt. Trigger words that the new one doesn't begin with any more are part of it, or gone."""
+    """Replace the prompt; remove the trigger words if the new prompt doesn't begin with them."""
     words = old.removesuffix(settings["prompt"])
     if new is None:
         return {name: value for name, value in settings.items() if name != "prompt"}
@@ -96,7 +95,7 @@ def _with_prompt(settings: dict[str, Any], old: str, new: str | None) -> dict[st
 
 
 def _with_seed(settings: dict[str, Any], old: int, new: int | str) -> dict[str, Any]:
-    """Replace the seed wherever it is: the readable part shows the request's, or a stage's own."""
+    """Replace the seed, which is the request's or a stage's own."""
     stages = [stage | {"seed": new} if stage.get("seed") == old else stage for stage in settings["stages"]]
     return settings | {"stages": stages} | ({"seed": new} if settings["seed"] == old else {})
 

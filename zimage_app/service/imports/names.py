@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import PurePosixPath
+from typing import get_args
 
 from zimage_app.domain.card import Z_IMAGE, Z_IMAGE_TURBO
 from zimage_app.domain.catalogue import SAMPLER_TRAITS
 from zimage_app.domain.schedules import SCHEDULERS
+from zimage_app.domain.settings.stage import UpscaleMethod
 
 _SAMPLERS = {
     "euler a": "euler_ancestral",
@@ -80,7 +82,7 @@ _PARTS = (
     "z-image", "zimage",
 )  # fmt: skip
 _NO_PART = frozenset({"", "none", "automatic", "default", "baked vae", "default (model)", "pixel_space"})
-METHODS = ("nearest-exact", "bilinear", "bicubic", "area", "bislerp")
+METHODS = get_args(UpscaleMethod)
 
 
 def is_ours(name: str | None) -> bool:

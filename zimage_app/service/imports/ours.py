@@ -10,7 +10,7 @@ from zimage_app.domain.request import GenerationRequest, parse_request
 from zimage_app.domain.text import Text
 from zimage_app.service.imports.draft import Imported, taken_lines
 
-US = Text("Z-Image Progressive Studio", "Z-Image Progressive Studio")
+THIS_APP = Text("Z-Image Progressive Studio", "Z-Image Progressive Studio")
 
 
 def read_studio(text: str) -> Imported:
@@ -20,10 +20,10 @@ def read_studio(text: str) -> Imported:
 
 
 def read_request(data: Mapping[str, Any], model: str = "") -> Imported:
-    """A request as plain data; raises RequestError for what is out of bounds."""
+    """A request as plain data; raises RequestError for invalid values."""
     return _imported(parse_request(data), model)
 
 
 def _imported(request: GenerationRequest, model: str) -> Imported:
     settings = request.model_dump(mode="json", exclude_unset=True)
-    return Imported(US, settings, model, tuple(taken_lines(settings, model)), (), (), exact=True)
+    return Imported(THIS_APP, settings, model, tuple(taken_lines(settings, model)), (), (), exact=True)

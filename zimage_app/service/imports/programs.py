@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from zimage_app.domain.text import Text
-from zimage_app.service.imports.draft import Draft, Imported, shown, tell_of_start_strength
+from zimage_app.service.imports.draft import Draft, Imported, report_start_strength, shown
 from zimage_app.service.imports.fields import between, list_of, number, text_of, words
 from zimage_app.service.imports.webui import diffusers_cfg, sampler_fields
 
@@ -24,7 +24,7 @@ Use = tuple[object, object]
 _SIZE = re.compile(r"\D{0,3}(\d{2,5})\D{1,4}(\d{2,5})\D{0,3}")
 _BRACKETS = re.compile(r"\[([^\[\]]{1,4000})\]")
 _DRAWN_EXTRAS = ("hiresFix", "refinerModel", "upscaler", "resolutionDependentShift", "controls", "teaCache")
-"""What Draw Things nests one level deeper and does not exist here."""
+"""Nested settings of Draw Things that this app doesn't have."""
 _STAGE = ("steps", "cfg", "shift", "denoise", "width", "height")
 
 
@@ -231,9 +231,9 @@ def read_program(program: Program, given: Data) -> Imported:
     stage |= sampler_fields(draft, 0, None if sampler == "default" else sampler, schedule)
     draft.stages.append(stage)
     if between(redrawn := number(data.get(names.get("start strength", ""))), 0, 0.999):
-        tell_of_start_strength(draft, redrawn)
+        report_start_strength(draft, redrawn)
     draft.loras += [{"name": name, "strength": number(strength)} for name, strength in program.loras(data)]
-    tell_of_rest(draft, data, program.ignored | set(names.values()) | {"loras", "lora", "activated_loras"})
+    report_other_fields(draft, data, program.ignored | set(names.values()) | {"loras", "lora", "activated_loras"})
     return draft.settled()
 
 
@@ -259,14 +259,14 @@ def _inner(given: Data) -> Data:
     return given
 
 
-def tell_of_rest(draft: Draft, data: Data, known: Iterable[str]) -> None:
+def report_other_fields(draft: Draft, data: Data, known: Iterable[str]) -> None:
     """Report data under names that aren't known."""
     for key in sorted(set(data) - set(known)):
         if data[key] not in (None, "", False, [], {}, "None", "False", "null"):
-            draft.leave(_named(shown(key)), no_place(data[key]))
+            draft.report_left_out(_named(shown(key)), *no_place(data[key]))
 
 
-def no_place(value: object) -> Text:
-    """Return the reason why a value is left out that this app has no setting for."""
-    said = shown(value) if isinstance(value, str | int | float) else ""
-    return Text(f"{said} has no equivalent in this app".strip(), f"{said} 在本程序中没有对应的设置".strip())
+def no_place(value: object) -> tuple[str, str]:
+    """Return the reason, in English and Chinese, for leaving out a value that this app has no setting for."""
+    text = shown(value) if isinstance(value, str | int | float) else ""
+    return f"{text} has no equivalent in this app".strip(), f"{text} 在本程序中没有对应的设置".strip()

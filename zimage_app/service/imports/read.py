@@ -20,7 +20,7 @@ from zimage_app.domain.plain_json import MAX_VALUES, TooMuchJson, read_json, val
 from zimage_app.domain.text import Text
 from zimage_app.models.disk.regular_file import open_regular
 from zimage_app.service.imports.comfy import read_graph
-from zimage_app.service.imports.draft import Imported, shown
+from zimage_app.service.imports.draft import Imported, import_error, shown
 from zimage_app.service.imports.encodings import decoded, picture_texts
 from zimage_app.service.imports.infotext import is_infotext
 from zimage_app.service.imports.ours import read_request, read_studio
@@ -50,7 +50,7 @@ _TAKEN = Text(
 
 
 @dataclass
-class _Found:
+class _FileTexts:
     """The texts of a file by name, and the size of a picture."""
 
     texts: dict[str, str] = field(default_factory=dict)
@@ -76,14 +76,12 @@ def read_file(path: Path) -> Imported:
     """Read the settings in a file on disk; raises ImportedFileError as ``read_settings`` does."""
     try:
         if not path.exists():
-            raise ImportedFileError(Text(f"There is no file {path}.", f"没有文件 {path}。"))
+            raise import_error(f"There is no file {path}.", f"没有文件 {path}。")
         with open_regular(path) as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
         reason = system_reason(error)
-        raise ImportedFileError(
-            Text(f"{path.name} cannot be read ({reason}).", f"无法读取 {path.name}（{reason}）。")
-        ) from error
+        raise import_error(f"{path.name} cannot be read ({reason}).", f"无法读取 {path.name}（{reason}）。") from error
     return read_settings(data, path.name)
 
 
@@ -94,26 +92,26 @@ def read_settings(data: bytes, name: str) -> Imported:
         ImportedFileError: the file is too large, damaged or of an unknown kind, or has no usable settings.
     """
     if len(data) > MAX_BYTES:
-        raise _refused(name, Text(f"is bigger than {MAX_BYTES >> 20} MB", f"超过 {MAX_BYTES >> 20} MB"))
+        raise _refused(name, f"is bigger than {MAX_BYTES >> 20} MB", f"超过 {MAX_BYTES >> 20} MB")
     try:
         found = _picture(data, name) if data.startswith(_SIGNATURES) else _text_file(data, name)
         return _imported(found, name)
     except RecursionError as error:
-        raise _refused(name, Text("is nested too deeply", "嵌套过深")) from error
+        raise _refused(name, "is nested too deeply", "嵌套过深") from error
     except MemoryError as error:
-        raise _refused(name, Text("takes too much memory to read", "读取所需的内存过多")) from error
+        raise _refused(name, "takes too much memory to read", "读取所需的内存过多") from error
     except (ArithmeticError, ValueError) as error:
         log.info("%s cannot be imported", name, exc_info=True)
         raise _refused(
-            name, Text("holds a value that can't be read, such as an infinite number", "含有无法读取的数值，例如无穷大")
+            name, "holds a value that can't be read, such as an infinite number", "含有无法读取的数值，例如无穷大"
         ) from error
     except ImportedFileError:
         raise
     except StudioError as error:
-        raise ImportedFileError(Text(f"{name}: {error.text.en}", f"{name}：{error.text.zh}")) from error
+        raise import_error(f"{name}: {error.text.en}", f"{name}：{error.text.zh}") from error
 
 
-def _imported(found: _Found, name: str) -> Imported:
+def _imported(found: _FileTexts, name: str) -> Imported:
     """Try all formats: this app's own first, then from the most to the least precise."""
     refusals: list[ImportedFileError] = []
     for read in (_studio, _graphs, _swarm, _flat, _infotext):
@@ -129,7 +127,7 @@ def _imported(found: _Found, name: str) -> Imported:
     raise _unknown(found, name)
 
 
-def _studio(found: _Found) -> Imported | None:
+def _studio(found: _FileTexts) -> Imported | None:
     if TEXT_KEY in found.texts:
         return read_studio(found.texts[TEXT_KEY])
     data = found.data("file")
@@ -139,7 +137,7 @@ def _studio(found: _Found) -> Imported | None:
     return read_request(data) if a_request and {"stages", "seed"} & set(data) and "nodes" not in data else None
 
 
-def _graphs(found: _Found) -> Imported | None:
+def _graphs(found: _FileTexts) -> Imported | None:
     refusal: ImportedFileError | None = None
     for key in sorted(found.texts, key=lambda key: key != "prompt"):
         for graph in _wrapped(found.data(key)):
@@ -173,7 +171,7 @@ def _wrapped(data: object) -> Iterator[dict[str, Any]]:
             waiting += [at[key] for key in sorted(at, key=lambda key: key != "prompt")]
 
 
-def _swarm(found: _Found) -> Imported | None:
+def _swarm(found: _FileTexts) -> Imported | None:
     for key in found.texts:
         data = found.data(key)
         given = data.get("sui_image_params") if isinstance(data, dict) else None
@@ -182,53 +180,46 @@ def _swarm(found: _Found) -> Imported | None:
     return None
 
 
-def _flat(found: _Found) -> Imported | None:
+def _flat(found: _FileTexts) -> Imported | None:
     for data in (*(found.data(key) for key in found.texts), found.texts):
         if isinstance(data, dict) and (program := program_of(data)):
             return read_program(program, data)
     return None
 
 
-def _infotext(found: _Found) -> Imported | None:
+def _infotext(found: _FileTexts) -> Imported | None:
     text = next((text for text in found.texts.values() if is_infotext(text)), None)
     return None if text is None else read_infotext(text)
 
 
-def _unknown(found: _Found, name: str) -> ImportedFileError:
+def _unknown(found: _FileTexts, name: str) -> ImportedFileError:
     if found.guessed:
-        return _refused(name, Text(f"is of another kind; {_TAKEN.en}", f"不是可用的类型；{_TAKEN.zh}"))
+        return _refused(name, f"is of another kind; {_TAKEN.en}", f"不是可用的类型；{_TAKEN.zh}")
     if "file" in found.texts:
         return _refused(
-            name,
-            Text(f"holds no settings in a form that is known; {_TAKEN.en}", f"不含任何已知格式的参数；{_TAKEN.zh}"),
+            name, f"holds no settings in a form that is known; {_TAKEN.en}", f"不含任何已知格式的参数；{_TAKEN.zh}"
         )
     software = next((found.texts[key] for key in _SOFTWARE if key in found.texts), "")
     if software:
         return _refused(
             name,
-            Text(
-                f"was made by {shown(software)}, whose settings cannot be read",
-                f"由 {shown(software)} 生成，其参数无法读取",
-            ),
+            f"was made by {shown(software)}, whose settings cannot be read",
+            f"由 {shown(software)} 生成，其参数无法读取",
         )
-    if keys := ", ".join(key for key, text in found.texts.items() if _tells(key, text)):
+    if keys := ", ".join(key for key, text in found.texts.items() if _may_hold_settings(key, text)):
         return _refused(
             name,
-            Text(
-                f"holds the data of another program ({shown(keys)}), in a form that is not known here",
-                f"含有其他程序的数据（{shown(keys)}），其格式无法识别",
-            ),
+            f"holds the data of another program ({shown(keys)}), in a form that is not known here",
+            f"含有其他程序的数据（{shown(keys)}），其格式无法识别",
         )
     return _refused(
         name,
-        Text(
-            "holds no settings; chat apps and picture hosts often remove them, so take the original file",
-            "不含参数；聊天软件和图床常会删除参数，请使用原始文件",
-        ),
+        "holds no settings; chat apps and picture hosts often remove them, so take the original file",
+        "不含参数；聊天软件和图床常会删除参数，请使用原始文件",
     )
 
 
-def _tells(key: str, text: str) -> bool:
+def _may_hold_settings(key: str, text: str) -> bool:
     """Whether a picture's text may hold settings: by its name, or because it looks like JSON."""
     return _BEGINS.match(text) is not None or any(word in key.lower() for word in _SETTINGS)
 
@@ -236,7 +227,7 @@ def _tells(key: str, text: str) -> bool:
 # Opening the file.
 
 
-def _picture(data: bytes, name: str) -> _Found:
+def _picture(data: bytes, name: str) -> _FileTexts:
     try:
         with opened_picture(io.BytesIO(data), _FORMATS) as image:
             texts: dict[str, str] = {}
@@ -247,24 +238,23 @@ def _picture(data: bytes, name: str) -> _Found:
     except UnreadablePicture as error:
         reason = shown(error)
         raise _refused(
-            name,
-            Text(f"is damaged or no picture that can be read ({reason})", f"已损坏或不是可读取的图片（{reason}）"),
+            name, f"is damaged or no picture that can be read ({reason})", f"已损坏或不是可读取的图片（{reason}）"
         ) from error
-    return _Found({key: text for key, text in texts.items() if len(text) <= _MAX_TEXT}, size)
+    return _FileTexts({key: text for key, text in texts.items() if len(text) <= _MAX_TEXT}, size)
 
 
-def _text_file(data: bytes, name: str) -> _Found:
+def _text_file(data: bytes, name: str) -> _FileTexts:
     if len(data) > _MAX_TEXT:
         raise _refused(
-            name, Text(f"is no picture, and bigger than {_MAX_TEXT >> 20} MB", f"不是图片，且超过 {_MAX_TEXT >> 20} MB")
+            name, f"is no picture, and bigger than {_MAX_TEXT >> 20} MB", f"不是图片，且超过 {_MAX_TEXT >> 20} MB"
         )
     found = decoded(data)
     if found is None:
-        raise _refused(name, Text(f"is of another kind; {_TAKEN.en}", f"不是可用的类型；{_TAKEN.zh}"))
-    return _Found({"file": found[0]}, guessed=found[1])
+        raise _refused(name, f"is of another kind; {_TAKEN.en}", f"不是可用的类型；{_TAKEN.zh}")
+    return _FileTexts({"file": found[0]}, guessed=found[1])
 
 
-def _json(text: str, most: int = MAX_VALUES) -> Any:
+def _json(text: str, max_values: int = MAX_VALUES) -> Any:
     """Parse a JSON list or object; None if the text isn't one.
 
     Raises:
@@ -274,17 +264,15 @@ def _json(text: str, most: int = MAX_VALUES) -> Any:
     if _BEGINS.match(text) is None:
         return None
     try:
-        return read_json(text, most)
+        return read_json(text, max_values)
     except TooMuchJson as error:
-        raise ImportedFileError(
-            Text(
-                f"This holds more than {MAX_VALUES} values and is not read; save the part that makes the picture.",
-                f"其中的数据超过 {MAX_VALUES} 项，不予读取；请只保存生成图片的部分。",
-            )
+        raise import_error(
+            f"This holds more than {MAX_VALUES} values and is not read; save the part that makes the picture.",
+            f"其中的数据超过 {MAX_VALUES} 项，不予读取；请只保存生成图片的部分。",
         ) from error
     except ValueError:
         return None
 
 
-def _refused(name: str, reason: Text) -> ImportedFileError:
-    return ImportedFileError(Text(f"{shown(name)} {reason.en}.", f"{shown(name)} {reason.zh}。"))
+def _refused(name: str, en: str, zh: str) -> ImportedFileError:
+    return ImportedFileError(Text(f"{shown(name)} {en}.", f"{shown(name)} {zh}。"))

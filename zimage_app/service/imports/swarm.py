@@ -8,13 +8,13 @@ from typing import Any
 
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.settings.knob import knob_of
-from zimage_app.domain.settings.stage import MAX_SEED, Stage
+from zimage_app.domain.settings.stage import MAX_SEED
 from zimage_app.domain.text import Text
 from zimage_app.service.imports.comfy.roles.schedules import rest_of_steps
-from zimage_app.service.imports.draft import Draft, Imported, of_stage, shown
+from zimage_app.service.imports.draft import Draft, Imported, shown, stage_title
 from zimage_app.service.imports.fields import between, list_of, number, text_of, words
 from zimage_app.service.imports.names import resize_method
-from zimage_app.service.imports.programs import no_place, tell_of_rest
+from zimage_app.service.imports.programs import no_place, report_other_fields
 from zimage_app.service.imports.webui import sampler_fields
 
 _SECTION = re.compile(r"<(?:segment|object|region|refiner|video|extend)\b[^<>]*>", re.IGNORECASE)
@@ -45,7 +45,7 @@ def read_swarm(data: Mapping[str, Any]) -> Imported:
     weights = list_of(data.get("loraweights"))
     for place, name in enumerate(list_of(data.get("loras"))):
         draft.loras.append({"name": name, "strength": number(weights[place]) if place < len(weights) else 1.0})
-    tell_of_rest(draft, data, _READ | _IGNORED)
+    report_other_fields(draft, data, _READ | _IGNORED)
     return draft.settled()
 
 
@@ -55,7 +55,7 @@ def _section(draft: Draft) -> None:
     section = _SECTION.search(text) if isinstance(text, str) else None
     if isinstance(text, str) and section:
         draft.prompt = text[: section.start()].strip()
-        draft.leave(knob_of(GenerationRequest, "prompt").title, no_place(text[section.start() :]))
+        draft.report_left_out(knob_of(GenerationRequest, "prompt").title, *no_place(text[section.start() :]))
 
 
 def _refined(draft: Draft, data: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -65,12 +65,10 @@ def _refined(draft: Draft, data: Mapping[str, Any]) -> dict[str, Any] | None:
     if not between(part, 0.001, 1) or not between(scale, 0.25, 8):
         return None
     if data.get("refinermethod", "PostApply") != "PostApply":
-        draft.leave(
+        draft.report_left_out(
             Text("Refiner", "Refiner"),
-            Text(
-                f"{shown(data['refinermethod'])}: only a pass after the first one is a stage here",
-                f"{shown(data['refinermethod'])}：这里只支持在第一遍之后再画一遍",
-            ),
+            f"{shown(data['refinermethod'])}: only a pass after the first one is a stage here",
+            f"{shown(data['refinermethod'])}：这里只支持在第一遍之后再画一遍",
         )
         return None
     first = draft.stages[0]
@@ -83,7 +81,7 @@ def _refined(draft: Draft, data: Mapping[str, Any]) -> dict[str, Any] | None:
         # SwarmUI's refiner skips the first (1 - part) of its steps, and draws the noise of the next seed.
         skipped = min(round(int(steps) * (1 - part)), int(steps) - 1)
         stage["steps"], stage["denoise"] = rest_of_steps(int(steps), skipped)
-        draft.turn(of_stage(1, knob_of(Stage, "steps").title), f"{steps:g} × {part:g}", stage["steps"])
+        draft.report_translated(stage_title(1, "steps"), f"{steps:g} × {part:g}", stage["steps"])
     seed = number(data.get("seed"))
     if between(seed, 0, MAX_SEED - 1):
         stage["seed"] = int(seed) + 1
@@ -93,5 +91,5 @@ def _refined(draft: Draft, data: Mapping[str, Any]) -> dict[str, Any] | None:
     ours = resize_method(method.removeprefix("latent-")) if method.startswith("latent-") else None
     stage["upscale"] = ours or "nearest-exact"
     if scale != 1:
-        draft.turn(of_stage(1, knob_of(Stage, "upscale").title), method, stage["upscale"])
+        draft.report_translated(stage_title(1, "upscale"), method, stage["upscale"])
     return stage

@@ -16,12 +16,19 @@ from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.settings.knob import knob_of
 from zimage_app.domain.settings.stage import Stage
 from zimage_app.domain.text import Text
-from zimage_app.service.imports.draft import Draft, Imported, of_stage, shown, tell_of_start_strength, unknown_name
+from zimage_app.service.imports.draft import (
+    Draft,
+    Imported,
+    report_start_strength,
+    shown,
+    stage_title,
+    unknown_name,
+)
 from zimage_app.service.imports.edited import edited
 from zimage_app.service.imports.fields import between, list_of, number, text_of
 from zimage_app.service.imports.infotext import Infotext, parsed
 from zimage_app.service.imports.names import is_ours, resize_method, sampler_and_scheduler, scheduler, usual_part
-from zimage_app.service.imports.ours import US, read_request
+from zimage_app.service.imports.ours import THIS_APP, read_request
 
 _SIZE = re.compile(r"\s*(\d{1,5})\s*x\s*(\d{1,5})\s*")
 _OUR_VERSION = "Z-Image Progressive Studio"
@@ -36,16 +43,7 @@ _IGNORED = re.compile(
 )
 """Keys that affect nothing this app could set, or that every picture has."""
 _ANGLES = re.compile(r"<[^<>]*>")
-_COMPARED = (
-    "steps",
-    "sampler",
-    "schedule type",
-    "cfg scale",
-    "seed",
-    "size",
-    "denoising strength",
-    "shift",
-)
+_COMPARED = ("steps", "sampler", "schedule type", "cfg scale", "seed", "size", "denoising strength", "shift")
 """Keys of this app's own text that people edit by hand."""
 _READ = re.compile(
     r"steps|eta|sampler|schedule type|scheduler|cfg scale|seed|size|model|unet|denoising strength|shift|sampler shift"
@@ -73,9 +71,8 @@ def read_infotext(text: str) -> Imported:
     _parts(draft, facts)
     for key, value in facts.items():
         if _READ.fullmatch(key) is None and not _IGNORED.match(key):
-            draft.leave(
-                _named(key),
-                Text(f"{shown(value)} has no equivalent in this app", f"{shown(value)} 在本程序中没有对应的设置"),
+            draft.report_left_out(
+                _named(key), f"{shown(value)} has no equivalent in this app", f"{shown(value)} 在本程序中没有对应的设置"
             )
     return draft.settled()
 
@@ -111,7 +108,7 @@ def _with_edits(info: Infotext, saved: Imported) -> Imported:
 
 def _readable(info: Infotext, place: int, saved: Stage) -> Imported:
     """Return the settings in the readable part of this app's own text, which shows stage ``place`` only."""
-    draft = Draft(US, info.prompt, info.negative, number(info.facts.get("seed")), ours=True, stage_defaults=saved)
+    draft = Draft(THIS_APP, info.prompt, info.negative, number(info.facts.get("seed")), ours=True, stage_defaults=saved)
     draft.stages = [{} for _ in range(place)]
     stage = _shown_stage(draft, info)
     if "denoising strength" in info.facts:
@@ -135,7 +132,7 @@ def _is_copy(found: str, saved: str) -> bool:
 def _source(facts: Mapping[str, Any]) -> Text:
     version, app = str(facts.get("version", "")), str(facts.get("app", ""))
     if version.startswith(_OUR_VERSION):
-        return US
+        return THIS_APP
     if "civitai resources" in facts:
         return Text("Civitai", "Civitai")
     for name in ("SD.Next", _SDCPP):
@@ -167,7 +164,7 @@ def _shown_stage(draft: Draft, info: Infotext) -> dict[str, Any]:
         return stage | {"scheduler": schedule} | sampler_fields(draft, place, sampler, None)
     if schedule and schedule.lower() == "flowmatcheulerdiscretescheduler" and draft.source.en == "SD.Next":
         # In SD.Next this is diffusers' scheduler, whose sigmas equal ComfyUI's "simple" with the same shift.
-        draft.turn(of_stage(place, knob_of(Stage, "scheduler").title), schedule, "simple")
+        draft.report_translated(stage_title(place, "scheduler"), schedule, "simple")
         sampler, schedule = sampler or "Euler", "simple"
     return stage | sampler_fields(draft, place, sampler, schedule)
 
@@ -180,7 +177,7 @@ def diffusers_cfg(draft: Draft, stage: dict[str, Any], *, pipeline: str, above: 
     ours = cfg + 1 if cfg > above else 1.0
     stage["cfg"] = ours
     if ours != cfg:
-        draft.turn(of_stage(0, knob_of(Stage, "cfg").title), f"guidance {cfg:g} (diffusers)", ours)
+        draft.report_translated(stage_title(0, "cfg"), f"guidance {cfg:g} (diffusers)", ours)
 
 
 def sampler_fields(draft: Draft, place: int, sampler: str | None, schedule: str | None) -> dict[str, Any]:
@@ -192,20 +189,20 @@ def sampler_fields(draft: Draft, place: int, sampler: str | None, schedule: str 
         if found[1]:
             stage["scheduler"] = found[1]
         if sampler != found[0]:
-            draft.turn(of_stage(place, knob_of(Stage, "sampler").title), sampler, " + ".join(filter(None, found)))
+            draft.report_translated(stage_title(place, "sampler"), sampler, " + ".join(filter(None, found)))
     elif sampler:
         unknown_name(draft, place, "sampler", sampler)
     if not schedule:
         return stage
     ours = scheduler(schedule)
-    title = of_stage(place, knob_of(Stage, "scheduler").title)
+    title = stage_title(place, "scheduler")
     if ours:
         stage["scheduler"] = ours
         if ours != schedule:
-            draft.turn(title, schedule, ours)
+            draft.report_translated(title, schedule, ours)
     elif schedule.lower() == "automatic":
         stage.setdefault("scheduler", Stage().scheduler)
-        draft.turn(title, schedule, stage["scheduler"])
+        draft.report_translated(title, schedule, stage["scheduler"])
     else:
         unknown_name(draft, place, "scheduler", schedule)
     return stage
@@ -220,7 +217,7 @@ def _hires(draft: Draft, facts: Mapping[str, Any]) -> None:
     size = _hires_size(first, facts)
     if size is None:
         if "denoising strength" in facts and not draft.ours:
-            tell_of_start_strength(draft, facts["denoising strength"])
+            report_start_strength(draft, facts["denoising strength"])
         return
     denoise = number(facts.get("hires strength", facts.get("denoising strength", "0.75")))
     stage: dict[str, Any] = {**first, "width": size[0], "height": size[1], "denoise": denoise}
@@ -241,8 +238,8 @@ def _hires_steps(draft: Draft, stage: dict[str, Any], steps: Any) -> None:
     if draft.source.en == _SDCPP:  # runs only the last part of ``steps``, plus one step
         stage["steps"] = min(int(min(denoise, 0.999) * steps) + 1, int(steps))
     if stage["steps"] != steps:
-        title = of_stage(1, knob_of(Stage, "steps").title)
-        draft.turn(title, f"Hires {steps:g}, denoise {denoise:g}", stage["steps"])
+        title = stage_title(1, "steps")
+        draft.report_translated(title, f"Hires {steps:g}, denoise {denoise:g}", stage["steps"])
 
 
 def _upscaler(facts: Mapping[str, Any]) -> str:
@@ -255,7 +252,7 @@ def _upscaler(facts: Mapping[str, Any]) -> str:
 def _hires_method(draft: Draft, stage: dict[str, Any], upscaler: str) -> None:
     latent = upscaler.lower().startswith("latent")
     stage["upscale"] = (resize_method(upscaler) if latent else None) or "nearest-exact"
-    draft.turn(of_stage(1, knob_of(Stage, "upscale").title), upscaler, stage["upscale"])
+    draft.report_translated(stage_title(1, "upscale"), upscaler, stage["upscale"])
 
 
 def _unless_same(name: Any) -> str | None:
@@ -286,12 +283,10 @@ def _our_stages(draft: Draft, facts: Mapping[str, Any]) -> None:
     if ">" not in stages and "denoising strength" in facts:
         draft.stages[0]["denoise"] = number(facts["denoising strength"])
     if ">" in stages:
-        draft.leave(
+        draft.report_left_out(
             knob_of(GenerationRequest, "stages").title,
-            Text(
-                f"{shown(stages)}: this text holds the last stage only; the original PNG holds them all",
-                f"{shown(stages)}：这段文字只含最后一个阶段；原始 PNG 中有全部阶段",
-            ),
+            f"{shown(stages)}: this text holds the last stage only; the original PNG holds them all",
+            f"{shown(stages)}：这段文字只含最后一个阶段；原始 PNG 中有全部阶段",
         )
 
 
@@ -321,12 +316,10 @@ def _civitai(draft: Draft, data: object) -> None:
         elif name:
             kind = text_of(each.get("type")) or "model"
             weight = f", {each['weight']}" if between(each.get("weight"), -100, 100) else ""
-            draft.leave(
+            draft.report_left_out(
                 Text(f"Civitai {kind}", f"Civitai {kind}"),
-                Text(
-                    f"{shown(name)}{weight}: its file is not named here; add it yourself if it isn't in the list",
-                    f"{shown(name)}{weight}：这里没有写明文件；如列表里没有请自行添加",
-                ),
+                f"{shown(name)}{weight}: its file is not named here; add it yourself if it isn't in the list",
+                f"{shown(name)}{weight}：这里没有写明文件；如列表里没有请自行添加",
             )
 
 
@@ -334,8 +327,8 @@ def _parts(draft: Draft, facts: Mapping[str, Any]) -> None:
     for key in ("vae", "te"):
         name = text_of(facts.get(key))
         if name and not usual_part(name):
-            draft.leave(
-                _named(key), Text(f"{shown(name)}: the model's own is used", f"{shown(name)}：使用模型自带的部件")
+            draft.report_left_out(
+                _named(key), f"{shown(name)}: the model's own is used", f"{shown(name)}：使用模型自带的部件"
             )
 
 

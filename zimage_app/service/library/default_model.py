@@ -15,6 +15,6 @@ def default_model(config: StudioConfig) -> str:
     """The configured model, else a variant of Z-Image-Turbo on this machine, else the demo model."""
     if config.model is not None:
         return config.model
-    sources = list_models(config.shelves)
+    sources = list_models(config.model_folders)
     here = [s.card.name for s in sources if s.present and s.card.family == Z_IMAGE_TURBO.family]
     return next((name for name in (*_PREFERRED, *here) if name in here), _DEMO)

@@ -40,7 +40,7 @@ class GpuFit:
 
 def fit_models(config: StudioConfig, memory: int) -> Iterator[GpuFit]:
     """How every model whose size is known fits into a GPU with this many bytes of memory, in the list's order."""
-    for source in list_models(config.shelves):
+    for source in list_models(config.model_folders):
         sizes = _sizes(source)
         if sizes is not None:
             plan = fitted(_PLAN, sizes, free_of(memory), source.card)

@@ -134,12 +134,12 @@ class ModelLibrary:
             ModelView(name, plain_card(name), "broken", reason=found.text)
             if isinstance(found, ModelError)
             else self._view(found)
-            for name, found in read_models(self._config.shelves).items()
+            for name, found in read_models(self._config.model_folders).items()
         )
 
     def view(self, name: str) -> ModelView:
         """One model, by name, folder, or ``owner/name`` on the hub; raises ModelError for an unknown one."""
-        return self._view(look_up(name, self._config.visitors_shelves))
+        return self._view(look_up(name, self._config.visitors_model_folders))
 
     def _view(self, source: ModelSource) -> ModelView:
         name, missing = source.card.name, tuple(source.missing)
@@ -161,7 +161,7 @@ class ModelLibrary:
             ModelError: there is no such model.
             FetchError: the hub can't be reached within five seconds or lacks the model, or the app is offline.
         """
-        model = look_up(name, self._config.visitors_shelves)
+        model = look_up(name, self._config.visitors_model_folders)
         if model.present:
             return None
         from zimage_app.models.hub.fetch import free_space
@@ -192,7 +192,7 @@ class ModelLibrary:
 
         Raises FetchError while another model is being downloaded, ModelError for an unknown model.
         """
-        model = look_up(name, self._config.visitors_shelves)
+        model = look_up(name, self._config.visitors_model_folders)
         with self._changed:
             if self._fetch is not None and not self._fetch.ended:
                 raise FetchError(
@@ -263,7 +263,7 @@ class ModelLibrary:
 
         Reads all downloaded files, which takes a while. Raises ModelError for an unknown model.
         """
-        model = look_up(name, self._config.visitors_shelves)
+        model = look_up(name, self._config.visitors_model_folders)
         if missing := model.missing:
             parts = ", ".join(missing)
             yield CheckResult(
@@ -292,7 +292,7 @@ class ModelLibrary:
         Raises ModelError: a file does not fit, the name is taken or not allowed, or the card is unknown.
         """
         model = local_source(name, parts, card, self._config.models)
-        if name in {source.card.name for source in list_models(self._config.shelves)}:
+        if name in {source.card.name for source in list_models(self._config.model_folders)}:
             raise ModelError(
                 Text(f"There is a model {name} already; choose another name.", f"已有名为 {name} 的模型；请换个名称。")
             )
@@ -362,7 +362,9 @@ def _stored(place: PartLocation, plan: FetchPlan) -> int:
         return sum(file.stat().st_size for file in files)
     return sum(
         file.size
-        for errand in plan.errands
-        for file in errand.files
-        if place.remote is not None and place.remote.repo == errand.listing.repo and place.remote.holds(file.path)
+        for repo_download in plan.repo_downloads
+        for file in repo_download.files
+        if place.remote is not None
+        and place.remote.repo == repo_download.listing.repo
+        and place.remote.holds(file.path)
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from zimage_app.models.find.catalogue import Shelves
+from zimage_app.models.find.catalogue import ModelFolders
 from zimage_app.service.rules.limits import PRIVATE_LIMITS, PUBLIC_LIMITS, Limits
 from zimage_app.service.setup.runner_choice import LOCAL, RunnerChoice
 
@@ -112,10 +112,10 @@ class StudioConfig:
         return self.outputs / ".state"
 
     @property
-    def shelves(self) -> Shelves:
+    def model_folders(self) -> ModelFolders:
         """The places that are searched for models."""
         named = None if self.beside is None else self.beside / "presets" / "models"
-        return Shelves(self.models, self.named_models, self.comfyui, self.shipped, shipped_names=named)
+        return ModelFolders(self.models, self.named_models, self.comfyui, self.shipped, shipped_names=named)
 
     @property
     def upscaler_roots(self) -> tuple[Path, ...]:
@@ -124,6 +124,6 @@ class StudioConfig:
         return (self.models, *comfyui)
 
     @property
-    def visitors_shelves(self) -> Shelves:
+    def visitors_model_folders(self) -> ModelFolders:
         """The folders searched for models that visitors name; on a shared app they can only use listed models."""
-        return replace(self.shelves, listed_only=self.shared)
+        return replace(self.model_folders, listed_only=self.shared)

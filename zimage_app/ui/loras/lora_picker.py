@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute, Route
 
 from zimage_app.domain.errors import StudioError
 from zimage_app.domain.settings.knob import knob_of
-from zimage_app.domain.settings.lora_use import MAX_LORAS, STRONGEST, LoraUse
+from zimage_app.domain.settings.lora_use import MAX_LORAS, MAX_STRENGTH, LoraUse
 from zimage_app.domain.text import Language, Text
 from zimage_app.service.library.loras import LoraEntry
 from zimage_app.service.library.loras.sidecar import parse_notes
@@ -26,7 +26,7 @@ from zimage_app.web.slow_work import HASHES, THUMBNAILS
 
 def limits() -> Data:
     """Return the limits of the list's controls."""
-    return {"most": MAX_LORAS, "strongest": STRONGEST, "step": knob_of(LoraUse, "strength").step}
+    return {"most": MAX_LORAS, "strongest": MAX_STRENGTH, "step": knob_of(LoraUse, "strength").step}
 
 
 def entry_data(

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from zimage_app.domain.errors import LoraError, RequestError, StudioError, after_title
 from zimage_app.domain.many import MAX_COUNT
 from zimage_app.domain.plan import make_plan
-from zimage_app.domain.plan_summary import PlanMeaning, meaning, seconds_words
+from zimage_app.domain.plan_summary import PlanNumbers, plan_numbers, seconds_words
 from zimage_app.domain.request import GenerationRequest, parse_request
 from zimage_app.domain.settings.lora_use import LoraUse
 from zimage_app.domain.text import Language, Remark, Text
@@ -55,7 +55,7 @@ def hints(studio: Studio, order: Data, language: Language) -> Data:
     width = studio.width(str(values["model"]))
     remarks = [text for use in by_tags for text in _remarks(studio.loras.find(use.name), width, plan.request)]
     unseen = card.vocabulary.remark("" if blank else plan.request.prompt) if card.vocabulary else None
-    plan_summary = meaning(plan, studio.run_times.of(str(values["model"])))
+    plan_summary = plan_numbers(plan, studio.run_times.of(str(values["model"])))
     return {
         "notes": notes_data(studio, filter(None, (unseen, *plan.warnings, *remarks)), language),
         "stages": summary_data(plan_summary, values.get("count"), language),
@@ -77,7 +77,7 @@ def named_by_tags(asked: GenerationRequest, settled: GenerationRequest) -> list[
     return [use for use in settled.loras if use.strength and (use.name, use.strength, use.stages) not in listed]
 
 
-def summary_data(plan_summary: PlanMeaning, count: object, language: Language) -> Data:
+def summary_data(plan_summary: PlanNumbers, count: object, language: Language) -> Data:
     """Return the numbers of each running stage (by its number from 0), a summary of each, and one for all pictures."""
     lines = {
         str(stage.number): [[title.to(language), value.to(language)] for title, value in stage.lines]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.text import Text
-from zimage_app.models.disk.folders import visible
-from zimage_app.models.find.comfyui import COMFY_FOLDERS, SUFFIXES
+from zimage_app.models.disk.folders import WEIGHT_SUFFIXES, visible
+from zimage_app.models.find.comfyui import COMFY_FOLDERS
 from zimage_app.models.find.model_source import ModelSource, PartLocation, repo_folder
 from zimage_app.service.library.loras import LoraLibrary
 
@@ -64,9 +64,11 @@ def file_names(source: ModelSource, loras: LoraLibrary, request: GenerationReque
 
 def _file(place: PartLocation) -> Path | None:
     """Return a part's file: its own, or the only one in a folder of ComfyUI's; None for diffusers' folders."""
-    if place.remote.is_file if place.remote else place.path.suffix.lower() in SUFFIXES:
+    if place.remote.is_file if place.remote else place.path.suffix.lower() in WEIGHT_SUFFIXES:
         return place.path
-    files = [] if place.config else visible(file for suffix in SUFFIXES for file in place.path.glob(f"*{suffix}"))
+    files = (
+        [] if place.config else visible(file for suffix in WEIGHT_SUFFIXES for file in place.path.glob(f"*{suffix}"))
+    )
     return files[0] if len(files) == 1 else None
 
 

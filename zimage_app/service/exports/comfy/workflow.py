@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from zimage_app.domain.catalogue import SAMPLER_TRAITS
-from zimage_app.domain.errors import RequestError
+from zimage_app.domain.errors import RequestError, wrong_field
 from zimage_app.domain.guidance import is_guided_by_one
 from zimage_app.domain.plan import GenerationPlan, StagePlan
 from zimage_app.domain.request import GenerationRequest
@@ -60,14 +60,14 @@ _SAMPLER_NODES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Workflow:
+class ComfyWorkflow:
     """A graph and notes for the user."""
 
     nodes: Nodes
     notes: tuple[Text, ...]
 
 
-def build(plan: GenerationPlan, names: FileNames) -> Workflow:
+def build(plan: GenerationPlan, names: FileNames) -> ComfyWorkflow:
     """Build the graph of a plan, with the file names ``names``.
 
     Raises:
@@ -77,7 +77,7 @@ def build(plan: GenerationPlan, names: FileNames) -> Workflow:
     missing += _windows(plan)
     if missing:
         raise _refused(missing)
-    return Workflow(_Builder(plan, names).build(), (*names.notes, *_notes(plan, names)))
+    return ComfyWorkflow(_Builder(plan, names).build(), (*names.notes, *_notes(plan, names)))
 
 
 class _Builder:
@@ -271,12 +271,10 @@ def _of_stage(number: int, name: str, knob: str = "") -> Missing:
 def _refused(missing: list[Missing]) -> RequestError:
     en = ", ".join(f"{path} ({title.en})" for path, title in missing)
     zh = "，".join(f"{path}（{title.zh}）" for path, title in missing)
-    return RequestError(
+    return wrong_field(
         "export",
-        Text(
-            f"ComfyUI itself has no node that does the same as {en}; switch that off and export again",
-            f"ComfyUI 自带的节点无法实现 {zh}；请关闭后再导出",
-        ),
+        f"ComfyUI itself has no node that does the same as {en}; switch that off and export again",
+        f"ComfyUI 自带的节点无法实现 {zh}；请关闭后再导出",
     )
 
 

@@ -1,8 +1,8 @@
 """Converts a ComfyUI graph, in API or editor form, to settings: evaluates it node by node up to the output picture.
 
-Each sampler on the way to that picture becomes a stage. What is known of node classes stands in ``nodes/``; of any
-other node, what flows through it goes on, and whatever it says or does is told of instead of guessed. A workflow that
-this app wrote, and nobody changed, gives its request back (``note.py``).
+Each sampler on the way to that picture becomes a stage. ``nodes/`` describes the known node classes. Unknown nodes pass
+their inputs through, and the import reports them instead of guessing their effect. An unchanged workflow of this app
+has the original request in it (``note.py``).
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import Any
 
 from zimage_app.domain.text import Text
 from zimage_app.service.imports.comfy.editor import editor_graph
-from zimage_app.service.imports.comfy.evaluate import Worked
+from zimage_app.service.imports.comfy.evaluate import EvaluatedGraph
 from zimage_app.service.imports.comfy.graph import api_graph
 from zimage_app.service.imports.comfy.note import noted_request
 from zimage_app.service.imports.comfy.outputs import Output, chosen_output
-from zimage_app.service.imports.comfy.stages import add_stages, tell
+from zimage_app.service.imports.comfy.stages import add_stages, report_notes
 from zimage_app.service.imports.comfy.start import add_start
 from zimage_app.service.imports.comfy.values import Size, note_of
 from zimage_app.service.imports.draft import Draft, Imported, nothing_found
@@ -36,19 +36,21 @@ def read_graph(data: Mapping[str, Any], picture: Size | None) -> Imported:
     graph = editor_graph(data) if isinstance(data.get("nodes"), list) else api_graph(data)
     if (ours := noted_request(data, graph)) is not None:
         return ours
-    output = chosen_output(Worked(graph), picture)
+    output = chosen_output(EvaluatedGraph(graph), picture)
     if output is None:
         raise nothing_found(COMFYUI)
     draft = Draft(COMFYUI, tags_act=False)
-    _tell_of_output(draft, output)
+    _report_output(draft, output)
     add_stages(draft, output.picture.passes, picture)
     add_start(draft, output.picture)
     return draft.settled()
 
 
-def _tell_of_output(draft: Draft, output: Output) -> None:
+def _report_output(draft: Draft, output: Output) -> None:
     if output.others:
-        draft.turn(Text("Pictures in this workflow", "这个工作流中的图片"), f"{output.others + 1}", output.node.name)
+        draft.report_translated(
+            Text("Pictures in this workflow", "这个工作流中的图片"), f"{output.others + 1}", output.node.name
+        )
     picture = output.picture
-    tell(draft, picture.notes)
-    tell(draft, [note_of(name, _AFTER) for name in (*picture.resizes, *picture.changes)])
+    report_notes(draft, picture.notes)
+    report_notes(draft, [note_of(name, _AFTER) for name in (*picture.resizes, *picture.changes)])

@@ -32,7 +32,7 @@ _CALLS: dict[str, Callable[..., Number]] = {
 }  # fmt: skip
 
 
-def worked_out(expression: str, names: Mapping[str, Number]) -> Number | None:
+def evaluate_expression(expression: str, names: Mapping[str, Number]) -> Number | None:
     """Return the value of an expression; None for anything but arithmetic of numbers and ``names``."""
     if len(expression) > _MAX_LENGTH:
         return None
@@ -42,8 +42,8 @@ def worked_out(expression: str, names: Mapping[str, Number]) -> Number | None:
         return None
 
 
-def _value(at: ast.expr, names: Mapping[str, Number]) -> Number:
-    match at:
+def _value(node: ast.expr, names: Mapping[str, Number]) -> Number:
+    match node:
         case ast.Constant(int() | float() as number):
             value: Number = number
         case ast.Name(name):
@@ -53,7 +53,7 @@ def _value(at: ast.expr, names: Mapping[str, Number]) -> Number:
         case ast.BinOp(left, ast.Pow(), right):
             base, power = _value(left, names), _value(right, names)
             if abs(power) > 16:
-                raise ValueError("a power that is too high")
+                raise ValueError("exponent too large")
             value = base**power
         case ast.BinOp(left, sign, right) | ast.Compare(left, [sign], [right]):
             value = _BINARY[type(sign)](_value(left, names), _value(right, names))
@@ -62,7 +62,7 @@ def _value(at: ast.expr, names: Mapping[str, Number]) -> Number:
         case ast.Call(ast.Name(name), given, []):
             value = _CALLS[name](*(_value(each, names) for each in given))
         case _:
-            raise ValueError("no arithmetic")
+            raise ValueError("not arithmetic")
     if not -_MAX_VALUE < value < _MAX_VALUE:
-        raise OverflowError("a number that is too large")
+        raise OverflowError("number too large")
     return value

@@ -14,10 +14,9 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from zimage_app.domain.errors import ImportedFileError
-from zimage_app.domain.text import Text
 from zimage_app.service.imports.comfy.catalogue import catalogue
 from zimage_app.service.imports.comfy.graph import CUT, UNREAD, Graph, Link, Node, bounded
+from zimage_app.service.imports.draft import import_error
 
 _MUTED, _BYPASSED = 2, 4
 _NO_NODES = frozenset({"Note", "MarkdownNote", "Label (rgthree)", "Fast Groups Bypasser (rgthree)"})
@@ -89,7 +88,7 @@ def _ports(given: Mapping[str, Any]) -> _Ports:
 
 
 @dataclass
-class _Level:
+class _Sheet:
     """One editor sheet: the main one, or the inside of a subgraph."""
 
     prefix: str
@@ -104,12 +103,12 @@ class _Level:
     """Link id -> (source node, number of its output, type of the value)."""
     ends: dict[int, int] = field(default_factory=dict)
     """For a subgraph: output number -> id of the link into it."""
-    parent: _Level | None = None
+    parent: _Sheet | None = None
     depth: int = 0
     outer: Mapping[str, Any] = field(default_factory=dict)
     """For a subgraph: the parent sheet's node that represents it."""
     outer_ports: _Ports = field(default_factory=_Ports)
-    inner: dict[int | str, _Level] = field(default_factory=dict)
+    inner: dict[int | str, _Sheet] = field(default_factory=dict)
     """Id of a node that represents a subgraph -> the subgraph's sheet."""
     fields: tuple[Mapping[str, Any], ...] = ()
     """For a subgraph: its inputs in the order of its definition."""
@@ -148,17 +147,15 @@ def editor_graph(data: Mapping[str, Any]) -> Graph:
 
 def _bounded_size(size: int) -> None:
     if size > _MAX_UNFOLDED:
-        most = _MAX_UNFOLDED >> 20
-        raise ImportedFileError(
-            Text(
-                f"The subgraphs of this workflow hold more than {most} million characters, each counted as often as it"
-                " is used, and are not read; save the part that makes the picture.",
-                f"这个工作流的子图按使用次数累计超过 {most}00 万字符，不予读取；请只保存生成图片的部分。",
-            )
+        millions = _MAX_UNFOLDED >> 20
+        raise import_error(
+            f"The subgraphs of this workflow hold more than {millions} million characters, each counted as often as"
+            " it is used, and are not read; save the part that makes the picture.",
+            f"这个工作流的子图按使用次数累计超过 {millions}00 万字符，不予读取；请只保存生成图片的部分。",
         )
 
 
-def _unfolded(level: _Level, subgraphs: Mapping[str, Mapping[str, Any]]) -> Iterator[_Level]:
+def _unfolded(level: _Sheet, subgraphs: Mapping[str, Mapping[str, Any]]) -> Iterator[_Sheet]:
     """Yield the sheets of a sheet's subgraph nodes."""
     for key, given in level.nodes.items():
         if given["type"] in subgraphs and level.depth < _MAX_DEPTH and given.get("mode") not in (_MUTED, _BYPASSED):
@@ -166,13 +163,13 @@ def _unfolded(level: _Level, subgraphs: Mapping[str, Mapping[str, Any]]) -> Iter
             yield level.inner[key]
 
 
-def _nodes(level: _Level) -> Iterator[Node]:
+def _nodes(level: _Sheet) -> Iterator[Node]:
     for key, given in level.nodes.items():
         if key not in level.inner and given.get("mode") not in (_MUTED, _BYPASSED) and given["type"] not in _NO_NODES:
             yield _node(level, key, given)
 
 
-def _connect(graph: Graph, level: _Level) -> None:
+def _connect(graph: Graph, level: _Sheet) -> None:
     for key, ports in level.ports.items():
         node = graph.get(f"{level.prefix}{key}")
         for number, entry in enumerate(ports.inputs) if node else ():
@@ -197,7 +194,7 @@ class _Value:
     value: Any
 
 
-def _end(level: _Level, link: object, depth: int) -> Link | _Value | None:
+def _end(level: _Sheet, link: object, depth: int) -> Link | _Value | None:
     """Follow a link to its real source, through bypassed nodes, Get and Set nodes and subgraph boundaries."""
     begin = level.links.get(link) if isinstance(link, int) else None
     if begin is None or depth > _MAX_STEPS:
@@ -205,14 +202,14 @@ def _end(level: _Level, link: object, depth: int) -> Link | _Value | None:
     return _output(level, *begin, depth)
 
 
-def _output(level: _Level, key: int | str, slot: int, kind: str, depth: int) -> Link | _Value | None:
+def _output(level: _Sheet, key: int | str, slot: int, kind: str, depth: int) -> Link | _Value | None:
     """Follow a node's output to its real source, once for all links from there; None if there is none."""
     if (key, slot, kind) not in level.sources:
         level.sources[key, slot, kind] = _source(level, key, slot, kind, depth)
     return level.sources[key, slot, kind]
 
 
-def _source(level: _Level, key: int | str, slot: int, kind: str, depth: int) -> Link | _Value | None:
+def _source(level: _Sheet, key: int | str, slot: int, kind: str, depth: int) -> Link | _Value | None:
     if key == _SUBGRAPH_IN:
         return _from_outside(level, slot, depth)
     if key in level.inner:
@@ -235,7 +232,7 @@ def _slot(ports: _Ports, slot: int, kind: str) -> int:
     return slot
 
 
-def _from_outside(level: _Level, slot: int, depth: int) -> Link | _Value | None:
+def _from_outside(level: _Sheet, slot: int, depth: int) -> Link | _Value | None:
     """Return the source of a subgraph's input, matched by name: the outer node may list inputs in another order."""
     if level.parent is None:
         return None
@@ -273,10 +270,10 @@ def _kinds(given: object) -> frozenset[str]:
     return frozenset(each.strip() for each in str(given).lower().split(","))
 
 
-def _taken_up(level: _Level, given: Mapping[str, Any], depth: int) -> Link | _Value | None:
+def _taken_up(level: _Sheet, given: Mapping[str, Any], depth: int) -> Link | _Value | None:
     """Return the source stored by the Set node of the same name, in this sheet or an enclosing one."""
     name, setter = _name(given), _GETTERS[given["type"]]
-    sheet: _Level | None = level
+    sheet: _Sheet | None = level
     while sheet is not None and name is not None:
         if (ports := sheet.stored.get((setter, name))) is not None:
             return _end(sheet, ports.inputs[0].get("link"), depth + 1) if ports.inputs else None
@@ -290,7 +287,7 @@ def _name(given: Mapping[str, Any]) -> str | None:
     return name if isinstance(name, str) else None
 
 
-def _node(level: _Level, key: int | str, given: Mapping[str, Any]) -> Node:
+def _node(level: _Sheet, key: int | str, given: Mapping[str, Any]) -> Node:
     title = given.get("title")
     node = Node(f"{level.prefix}{key}", str(given["type"]), title if isinstance(title, str) else "", typed=True)
     node.outputs = tuple((str(each.get("name", "")), str(each.get("type", ""))) for each in _maps(given.get("outputs")))
@@ -358,7 +355,7 @@ def _is_seed(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _subgraph_values(level: _Level) -> None:
+def _subgraph_values(level: _Sheet) -> None:
     """Read the values on a subgraph's outer node, and those that the sheet around it sets on that node."""
     properties = level.outer.get("properties")
     listed = properties.get("proxyWidgets") if isinstance(properties, Mapping) else None
@@ -373,7 +370,7 @@ def _subgraph_values(level: _Level) -> None:
     level.given = {**level.given, **{name: value for name, value in inside.items() if name not in through}}
 
 
-def _own_values(level: _Level, proxies: list[tuple[str, str]]) -> None:
+def _own_values(level: _Sheet, proxies: list[tuple[str, str]]) -> None:
     """Read the values on a subgraph's outer node, in the definition's order or as listed by the node's proxies.
 
     The last proxies may be pictures and have no value.
@@ -402,8 +399,8 @@ def _is_field(entry: Mapping[str, Any]) -> bool:
     return isinstance(entry.get("widget"), Mapping) or kind in _WIDGET_TYPES or (isinstance(kind, str) and "," in kind)
 
 
-def _level(data: Mapping[str, Any], prefix: str, parent: _Level | None, outer: Mapping[str, Any]) -> _Level:
-    level = _Level(prefix, parent=parent, depth=parent.depth + 1 if parent else 0, outer=outer)
+def _level(data: Mapping[str, Any], prefix: str, parent: _Sheet | None, outer: Mapping[str, Any]) -> _Sheet:
+    level = _Sheet(prefix, parent=parent, depth=parent.depth + 1 if parent else 0, outer=outer)
     for given in _maps(data.get("nodes")):
         key = given.get("id")
         if isinstance(key, int | str) and len(str(key)) <= _MAX_ID and isinstance(given.get("type"), str):
@@ -427,7 +424,7 @@ def _level(data: Mapping[str, Any], prefix: str, parent: _Level | None, outer: M
     return level
 
 
-def _add_broadcast(level: _Level, link: Mapping[str, Any], keys: Mapping[str, int | str]) -> None:
+def _add_broadcast(level: _Sheet, link: Mapping[str, Any], keys: Mapping[str, int | str]) -> None:
     end, number = link.get("downstream"), link.get("downstream_slot")
     begin, slot = link.get("upstream"), link.get("upstream_slot")
     key = keys.get(str(begin))
@@ -435,7 +432,7 @@ def _add_broadcast(level: _Level, link: Mapping[str, Any], keys: Mapping[str, in
         level.broadcast[str(end), number] = (key, slot)
 
 
-def _add_link(level: _Level, link: object) -> None:
+def _add_link(level: _Sheet, link: object) -> None:
     """Add a link, which is a list in the main sheet and a mapping in a subgraph."""
     if isinstance(link, list) and len(link) >= 6:
         number, begin, slot, _, end_slot, kind = link[:6]

@@ -4,30 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from zimage_app.domain.errors import ImportedFileError
 from zimage_app.domain.text import Text
-from zimage_app.service.imports.comfy.at import UNNAMED, At, written
 from zimage_app.service.imports.comfy.catalogue import NodeKind, catalogue
-from zimage_app.service.imports.comfy.foreign import unknown_node
 from zimage_app.service.imports.comfy.graph import CUT, UNREAD, Graph, Node, in_order
+from zimage_app.service.imports.comfy.node_call import UNNAMED, NodeCall, written
 from zimage_app.service.imports.comfy.roles import ROLES
-from zimage_app.service.imports.comfy.values import Bundle, Foreign, Missing, Plain, Value, missing
-from zimage_app.service.imports.draft import shown
+from zimage_app.service.imports.comfy.unknown_node import unknown_node
+from zimage_app.service.imports.comfy.values import Bundle, Missing, Plain, UnknownNodeOutput, Value, missing
+from zimage_app.service.imports.draft import import_error, shown
 
 _ROUND = Text("its links go round in a circle", "它的连线形成了循环")
 _MAX_DATA = 50_000_000
 """Maximum size of the texts, lists and pipes that go into and out of all nodes: thousands of nodes may share a text."""
 _PIPE_PART = 100
-"""What a part of a pipe counts for."""
+"""Size that is counted for one value in a pipe."""
 _NO_OUTPUT = Text("this output of it isn't known here", "无法识别它的这个输出")
 
 
-class Worked:
+class EvaluatedGraph:
     """An evaluated graph; raises ImportedFileError if its nodes handle too much data."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self._made: dict[str, Mapping[str, Value] | Foreign] = {}
+        self._made: dict[str, Mapping[str, Value] | UnknownNodeOutput] = {}
         self._inputs: dict[str, Mapping[str, Value]] = {}
         self._left = _MAX_DATA
         self._sizes: dict[int, int] = {}
@@ -36,8 +35,8 @@ class Worked:
             inputs = self._inputs_of(node, kind)
             self._count(inputs)
             self._inputs[node.id] = inputs
-            at = At(node, kind or NodeKind(node.kind, ""), inputs)
-            self._made[node.id] = ROLES[kind.does](at) if kind else unknown_node(at)
+            call = NodeCall(node, kind or NodeKind(node.kind, ""), inputs)
+            self._made[node.id] = ROLES[kind.does](call) if kind else unknown_node(call)
             self._count(self.made(node))
 
     def inputs(self, node: Node) -> Mapping[str, Value]:
@@ -47,17 +46,15 @@ class Worked:
     def made(self, node: Node) -> Mapping[str, Value]:
         """Return a node's output values by name."""
         made = self._made[node.id]
-        return {**made.carried, **made.made} if isinstance(made, Foreign) else made
+        return {**made.carried, **made.made} if isinstance(made, UnknownNodeOutput) else made
 
     def _count(self, values: Mapping[str, Value]) -> None:
         self._left -= sum(map(self._size, values.values()))
         if self._left < 0:
-            raise ImportedFileError(
-                Text(
-                    f"The nodes of this workflow handle more than {_MAX_DATA} characters and it is not read;"
-                    " save the part that makes the picture.",
-                    f"这个工作流的节点处理超过 {_MAX_DATA} 个字符，不予读取；请只保存生成图片的部分。",
-                )
+            raise import_error(
+                f"The nodes of this workflow handle more than {_MAX_DATA} characters and it is not read;"
+                " save the part that makes the picture.",
+                f"这个工作流的节点处理超过 {_MAX_DATA} 个字符，不予读取；请只保存生成图片的部分。",
             )
 
     def _size(self, value: Value) -> int:
@@ -91,9 +88,9 @@ class Worked:
         made = self._made.get(node.id)
         if made is None:
             return missing(node.name, _ROUND)
-        if isinstance(made, Foreign):
+        if isinstance(made, UnknownNodeOutput):
             output = node.outputs[slot][0] if 0 <= slot < len(node.outputs) else ""
-            return Foreign(made.node, output, made.carried, made.made)
+            return UnknownNodeOutput(made.node, output, made.carried, made.made)
         kind = catalogue()[node.kind]
         if not 0 <= slot < len(kind.gives):
             return missing(node.name, _NO_OUTPUT)
@@ -105,5 +102,5 @@ class Worked:
 
 
 def _cut(node: Node, name: str) -> Missing:
-    said = f"{node.name}, {shown(name)}"
-    return Missing(Text(f"{said}: its link leads to nothing", f"{said}：其连线没有来源"), nothing=True)
+    label = f"{node.name}, {shown(name)}"
+    return Missing(Text(f"{label}: its link leads to nothing", f"{label}：其连线没有来源"), nothing=True)

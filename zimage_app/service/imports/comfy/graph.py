@@ -9,9 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from zimage_app.domain.errors import ImportedFileError
-from zimage_app.domain.text import Text
-from zimage_app.service.imports.draft import shown
+from zimage_app.service.imports.draft import import_error, shown
 
 MAX_NODES = 5000
 
@@ -79,11 +77,9 @@ def api_graph(data: Mapping[str, Any]) -> Graph:
 def bounded(nodes: int) -> None:
     """Raise ImportedFileError if a graph has too many nodes."""
     if nodes > MAX_NODES:
-        raise ImportedFileError(
-            Text(
-                f"This workflow has more than {MAX_NODES} nodes and is not read; save the part that makes the picture.",
-                f"这个工作流超过 {MAX_NODES} 个节点，不予读取；请只保存生成图片的部分。",
-            )
+        raise import_error(
+            f"This workflow has more than {MAX_NODES} nodes and is not read; save the part that makes the picture.",
+            f"这个工作流超过 {MAX_NODES} 个节点，不予读取；请只保存生成图片的部分。",
         )
 
 

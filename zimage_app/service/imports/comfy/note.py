@@ -1,8 +1,8 @@
-"""The request that this app writes into the workflows that it makes, and reads back while they are unchanged.
+"""Stores the request inside exported workflows, and reads it back if the workflow is unchanged.
 
-A graph says less than a request: not which trigger words were joined, which stages are off, what was typed before
-wildcards were drawn. So the request stands beside it, with a fingerprint of the graph; once somebody changes a node,
-the fingerprint is another, and the graph itself counts.
+A graph has less information than a request: trigger words, stages that are off and wildcard templates are missing. So
+the request is stored with a fingerprint of the graph; if a node was changed, the fingerprint differs, and the import
+reads the graph instead.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ _KEY = "zimage_studio"
 
 
 def note_for(request: GenerationRequest, model: str, graph: Graph) -> dict[str, Any]:
-    """The note that goes with a graph, as plain data."""
+    """Return the note for a graph, as plain data."""
     settings = request.model_dump(mode="json", exclude_unset=True)
     return {"request": settings, "model": model, "graph": fingerprint(graph)}
 
 
 def put_note(data: dict[str, Any], note: Mapping[str, Any]) -> dict[str, Any]:
-    """A workflow with its note.
+    """Return a workflow with its note.
 
-    The editor keeps what stands in ``extra``. ComfyUI's server takes nothing but nodes, so the other form has the note
-    in its last node's ``_meta``.
+    In editor form the note is in ``extra``. ComfyUI's server accepts only nodes, so in API form it is in the last
+    node's ``_meta``.
     """
     if "nodes" in data:
         return {**data, "extra": {**data.get("extra", {}), _KEY: note}}
@@ -40,7 +40,7 @@ def put_note(data: dict[str, Any], note: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def noted_request(data: Mapping[str, Any], graph: Graph) -> Imported | None:
-    """The request beside a graph; None where there is none, or the graph is no longer the one that it came with."""
+    """Return the request stored with a graph; None if there is none, or if the graph was changed."""
     for note in _notes(data):
         settings, model = note.get("request"), note.get("model")
         if note.get("graph") == fingerprint(graph) and isinstance(settings, Mapping) and isinstance(model, str):
@@ -58,7 +58,7 @@ def _notes(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def fingerprint(graph: Graph) -> str:
-    """SHA-256 of all that decides what a graph makes; the same for both forms, and after ComfyUI's page saved it."""
+    """SHA-256 of everything that affects a graph's picture; the same in both forms, and after ComfyUI saved it."""
     nodes = [
         (
             node.id,
@@ -73,5 +73,5 @@ def fingerprint(graph: Graph) -> str:
 
 
 def _number(value: object) -> object:
-    """A browser writes 3.0 as 3."""
+    """Convert 3.0 to 3, as browsers write it."""
     return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -13,8 +13,18 @@ from zimage_app.domain.settings.stage import Stage
 from zimage_app.domain.text import Text
 from zimage_app.service.imports.comfy.roles.loras import tags_as_here
 from zimage_app.service.imports.comfy.roles.schedules import OPTIONS
-from zimage_app.service.imports.comfy.values import Conditioning, Lora, Missing, Model, Note, Pass, Plain, Size, Value
-from zimage_app.service.imports.draft import Draft, of_stage, shown, unknown_name
+from zimage_app.service.imports.comfy.values import (
+    Conditioning,
+    LoraValue,
+    Missing,
+    ModelValue,
+    Note,
+    Pass,
+    Plain,
+    Size,
+    Value,
+)
+from zimage_app.service.imports.draft import Draft, of_stage, shown, stage_title, unknown_name
 from zimage_app.service.imports.names import resize_method, sampler_and_scheduler, scheduler
 
 _PLAIN_FIELDS = ("seed", "steps", "cfg", "denoise", "shift", *OPTIONS)
@@ -41,10 +51,10 @@ def add_stages(draft: Draft, passes: Sequence[Pass], picture: Size | None) -> No
     _loras(draft, passes)
     _models(draft, passes)
     for done in passes:
-        tell(draft, (*done.notes, *done.model.notes))
+        report_notes(draft, (*done.notes, *done.model.notes))
 
 
-def tell(draft: Draft, notes: Iterable[Note]) -> None:
+def report_notes(draft: Draft, notes: Iterable[Note]) -> None:
     """Add notes to the draft's lists."""
     for note in notes:
         (draft.translated if note.translated else draft.left).append(note.text)
@@ -63,14 +73,13 @@ def _fields(draft: Draft, number: int, done: Pass, stage: dict[str, Any]) -> Non
 def _known(draft: Draft, number: int, name: str, value: Value) -> Any:
     """Return a field's value; if it isn't known, return None and report that."""
     if isinstance(value, Plain):
-        tell(draft, value.notes)
+        report_notes(draft, value.notes)
         return value.data
     if isinstance(value, Missing):
         filled = f"; {shown(getattr(Stage(), name))}" if name != "seed" else ""
         en, zh = (f"{filled} is filled in", f"{filled.replace(';', '；改填')}") if filled else ("", "")
-        reason = Text(f"{value.reason.en}{en}", f"{value.reason.zh}{zh}")
         knob = knob_of(GenerationRequest, name) if name == "seed" else knob_of(Stage, name)
-        draft.leave(of_stage(number, knob.title), reason)
+        draft.report_left_out(of_stage(number, knob.title), f"{value.reason.en}{en}", f"{value.reason.zh}{zh}")
     return None
 
 
@@ -89,7 +98,7 @@ def _named(draft: Draft, number: int, done: Pass, stage: dict[str, Any]) -> None
             continue
         stage[field] = ours
         if ours != name:
-            draft.turn(of_stage(number, knob_of(Stage, field).title), name, ours)
+            draft.report_translated(stage_title(number, field), name, ours)
 
 
 def _ours(field: str, name: object) -> str | None:
@@ -118,9 +127,9 @@ def _size(draft: Draft, number: int, passes: Sequence[Pass], stage: dict[str, An
         size = (draft.stages[-1]["width"], draft.stages[-1]["height"])
     if passes[number].size is None and why is not None:
         filled = size or (Stage().width, Stage().height)
-        said = f"{filled[0]}×{filled[1]}"
+        summary = f"{filled[0]}×{filled[1]}"
         title = of_stage(number, Text("size", "尺寸"))
-        draft.leave(title, Text(f"{why.en}; {said} is filled in", f"{why.zh}；改填 {said}"))
+        draft.report_left_out(title, f"{why.en}; {summary} is filled in", f"{why.zh}；改填 {summary}")
     if size is not None:
         stage |= {"width": size[0], "height": size[1]}
 
@@ -132,11 +141,11 @@ def _method(draft: Draft, number: int, done: Pass, stage: dict[str, Any]) -> Non
     theirs = done.method.data if isinstance(done.method, Plain) and isinstance(done.method.data, str) else ""
     ours = resize_method(theirs) or "nearest-exact"
     stage["upscale"] = ours
-    title = of_stage(number, knob_of(Stage, "upscale").title)
+    title = stage_title(number, "upscale")
     if done.decoded_by:
-        draft.turn(title, f"{shown(done.decoded_by)} + {theirs}", ours)
+        draft.report_translated(title, f"{shown(done.decoded_by)} + {theirs}", ours)
     elif ours != theirs:
-        draft.turn(title, theirs, ours)
+        draft.report_translated(title, theirs, ours)
 
 
 def _easycache(draft: Draft, passes: Sequence[Pass], number: int) -> None:
@@ -144,29 +153,29 @@ def _easycache(draft: Draft, passes: Sequence[Pass], number: int) -> None:
     given = passes[number].model.easycache
     if given is None:
         return
-    title = of_stage(number, knob_of(Stage, "easycache").title)
+    title = stage_title(number, "easycache")
     cache = _group(draft, number, "easycache", given)
     if number:
         on_model = _shift_of(passes[number - 1].model)
         if on_model != draft.stages[number - 1].get("shift", Z_IMAGE_TURBO.shift):
             cache["window_shift"] = on_model
-            draft.turn(title, "EasyCache", f"window_shift {shown(on_model)}")
+            draft.report_translated(title, "EasyCache", f"window_shift {shown(on_model)}")
     draft.stages[number]["easycache"] = cache
 
 
 def _group(draft: Draft, number: int, field: str, given: Mapping[str, Value]) -> dict[str, Any]:
     """Return the known values of a group of a stage's settings; unknown ones are reported."""
-    title = of_stage(number, knob_of(Stage, field).title)
+    title = stage_title(number, field)
     group: dict[str, Any] = {}
     for name, value in given.items():
         if isinstance(value, Plain):
             group[name] = value.data
         elif isinstance(value, Missing):
-            draft.leave(title, Text(f"{name}: {value.reason.en}", f"{name}：{value.reason.zh}"))
+            draft.report_left_out(title, f"{name}: {value.reason.en}", f"{name}：{value.reason.zh}")
     return group
 
 
-def _shift_of(model: Model) -> Any:
+def _shift_of(model: ModelValue) -> Any:
     return model.shift.data if isinstance(model.shift, Plain) else Z_IMAGE_TURBO.shift
 
 
@@ -181,25 +190,25 @@ def _prompts(draft: Draft, passes: Sequence[Pass]) -> None:
     acting = [words for words, on in zip(negatives, guided, strict=True) if on and not words.zeroed]
     resting = [words for words in negatives if not words.zeroed]
     draft.negative, draft.negative_choices = _first((*acting, *resting))
-    _tell_of_words(draft, "prompt", positives)
-    _tell_of_words(draft, "negative", [words for words in negatives if not words.zeroed])
+    _report_words(draft, "prompt", positives)
+    _report_words(draft, "negative", [words for words in negatives if not words.zeroed])
     for number, words in enumerate(positives):
         if _text(words) and _text(words) != prompt:
-            said = shown(_text(words))
-            reason = Text(
-                f"has another prompt; all stages share the last one's, this is left out: {said}",
-                f"用了另一段提示词；这里各阶段共用最后一段，未带入：{said}",
+            summary = shown(_text(words))
+            draft.report_left_out(
+                Text(f"Stage {number + 1}", f"阶段 {number + 1}"),
+                f"has another prompt; all stages share the last one's, this is left out: {summary}",
+                f"用了另一段提示词；这里各阶段共用最后一段，未带入：{summary}",
             )
-            draft.leave(Text(f"Stage {number + 1}", f"阶段 {number + 1}"), reason)
     for number, words in enumerate(negatives):
         text = _text(words)
         differs = words.zeroed if draft.negative else words.zeroed and text
         if guided[number] and (differs or (text and not words.zeroed and text != draft.negative)):
-            reason = Text(
+            draft.report_left_out(
+                Text(f"Stage {number + 1}", f"阶段 {number + 1}"),
                 "has another negative prompt, or a zeroed one; all stages share one",
                 "用了另一段反向提示词，或将其清零；这里各阶段共用一段",
             )
-            draft.leave(Text(f"Stage {number + 1}", f"阶段 {number + 1}"), reason)
 
 
 def _first(found: Iterable[Conditioning]) -> tuple[str | None, bool]:
@@ -217,14 +226,14 @@ def _by_one(cfg: object) -> bool:
     return isinstance(cfg, int | float) and is_guided_by_one(cfg)
 
 
-def _tell_of_words(draft: Draft, name: str, found: Iterable[Conditioning]) -> None:
+def _report_words(draft: Draft, name: str, found: Iterable[Conditioning]) -> None:
     title = knob_of(GenerationRequest, name).title
     for words in found:
-        tell(draft, words.notes)
+        report_notes(draft, words.notes)
         if isinstance(words.text, Plain):
-            tell(draft, words.text.notes)
+            report_notes(draft, words.text.notes)
         elif isinstance(words.text, Missing):
-            draft.leave(title, words.text.reason)
+            draft.report_left_out(title, words.text.reason.en, words.text.reason.zh)
 
 
 def _loras(draft: Draft, passes: Sequence[Pass]) -> None:
@@ -247,10 +256,10 @@ def _loras(draft: Draft, passes: Sequence[Pass]) -> None:
             draft.loras.append({"name": use[0], "strength": strengths[use], **acts})
 
 
-def _lora(draft: Draft, lora: Lora) -> tuple[str, Any] | None:
+def _lora(draft: Draft, lora: LoraValue) -> tuple[str, Any] | None:
     """Return a LoRA's file and strength; unknown values are reported."""
     if isinstance(lora.file, Missing):
-        draft.leave(Text("LoRA", "LoRA"), lora.file.reason)
+        draft.report_left_out(Text("LoRA", "LoRA"), lora.file.reason.en, lora.file.reason.zh)
         return None
     if not isinstance(lora.file, Plain) or not isinstance(lora.file.data, str):
         return None
@@ -258,16 +267,14 @@ def _lora(draft: Draft, lora: Lora) -> tuple[str, Any] | None:
     title = Text(f"LoRA {shown(file)}", f"LoRA {shown(file)}")
     if not isinstance(lora.strength, Plain):
         reason = lora.strength.reason if isinstance(lora.strength, Missing) else Text("?", "?")
-        draft.leave(title, Text(f"{reason.en}; strength 1 is filled in", f"{reason.zh}；强度改填 1"))
+        draft.report_left_out(title, f"{reason.en}; strength 1 is filled in", f"{reason.zh}；强度改填 1")
         return file, 1.0
     text = lora.text_encoder.data if isinstance(lora.text_encoder, Plain) else lora.strength.data
     if text != lora.strength.data:
-        draft.leave(
+        draft.report_left_out(
             title,
-            Text(
-                f"{shown(text)} for the text encoder, which this model's LoRAs leave as it is",
-                f"{shown(text)} 针对文本编码器，而这个模型的 LoRA 不改动它",
-            ),
+            f"{shown(text)} for the text encoder, which this model's LoRAs leave as it is",
+            f"{shown(text)} 针对文本编码器，而这个模型的 LoRA 不改动它",
         )
     return file, lora.strength.data
 
@@ -278,13 +285,14 @@ def _models(draft: Draft, passes: Sequence[Pass]) -> None:
     for number, file in enumerate(files):
         why = passes[number].model.file
         if isinstance(why, Missing):
-            draft.leave(Text("Model", "模型"), why.reason)
+            draft.report_left_out(Text("Model", "模型"), why.reason.en, why.reason.zh)
         if file and file != draft.model:
-            reason = Text(
-                f"uses {shown(file)}; all stages share one model", f"使用 {shown(file)}；这里各阶段共用一个模型"
+            draft.report_left_out(
+                Text(f"Stage {number + 1}", f"阶段 {number + 1}"),
+                f"uses {shown(file)}; all stages share one model",
+                f"使用 {shown(file)}；这里各阶段共用一个模型",
             )
-            draft.leave(Text(f"Stage {number + 1}", f"阶段 {number + 1}"), reason)
 
 
-def _file(model: Model) -> str:
+def _file(model: ModelValue) -> str:
     return model.file.data if isinstance(model.file, Plain) and isinstance(model.file.data, str) else ""

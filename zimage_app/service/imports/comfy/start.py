@@ -7,9 +7,9 @@ from typing import Any
 from zimage_app.domain.settings.knob import knob_of
 from zimage_app.domain.settings.start_picture import StartPicture
 from zimage_app.domain.text import Text
-from zimage_app.service.imports.comfy.stages import tell
-from zimage_app.service.imports.comfy.values import Mask, Missing, Picture, Plain, Start, note_of
-from zimage_app.service.imports.draft import Draft, StartAsked, shown
+from zimage_app.service.imports.comfy.stages import report_notes
+from zimage_app.service.imports.comfy.values import Mask, Missing, PictureValue, Plain, Start, note_of
+from zimage_app.service.imports.draft import Draft, NamedStartPicture, shown
 
 _MASK = knob_of(StartPicture, "mask").title
 _DIFFERENTIAL = knob_of(StartPicture, "differential").title
@@ -32,21 +32,21 @@ _EACH_STAGE = Text(
 )
 
 
-def add_start(draft: Draft, picture: Picture) -> None:
+def add_start(draft: Draft, picture: PictureValue) -> None:
     """Add the start picture of the finished ``picture`` to the draft."""
     start = picture.start
     mask = start.mask if start else None
     strength = picture.passes[0].model.differential
     if strength is not None and mask is None:
-        draft.leave(_DIFFERENTIAL, _UNMASKED)
+        draft.report_left_out(_DIFFERENTIAL, _UNMASKED.en, _UNMASKED.zh)
     if start is None:
         return
-    tell(draft, [note_of(start.node, _named(start.file) if start.file else _UNNAMED)])
+    report_notes(draft, [note_of(start.node, _named(start.file) if start.file else _UNNAMED)])
     if start.padded_by and not (mask and any(mask.extend)):
-        tell(draft, [note_of(start.padded_by, _CANVAS)])
+        report_notes(draft, [note_of(start.padded_by, _CANVAS)])
     settings: dict[str, Any] = {} if start.fit == "crop" else {"fit": start.fit}
     if mask is None:
-        draft.start = StartAsked(start.file, settings)
+        draft.start = NamedStartPicture(start.file, settings)
         return
     settings |= {"extend": list(mask.extend)} if any(mask.extend) else {}
     settings |= {"feather": mask.feather} if mask.feather else {}
@@ -54,34 +54,32 @@ def add_start(draft: Draft, picture: Picture) -> None:
     if isinstance(strength, Plain):
         settings["differential"] = strength.data
     elif isinstance(strength, Missing):
-        draft.leave(_DIFFERENTIAL, strength.reason)
-    _tell_of_mask(draft, start, mask, len(picture.passes))
+        draft.report_left_out(_DIFFERENTIAL, strength.reason.en, strength.reason.zh)
+    _report_mask(draft, start, mask, len(picture.passes))
     own = _is_own(start, mask)
-    draft.start = StartAsked(start.file, settings, "" if own else mask.file, own_mask=own)
+    draft.start = NamedStartPicture(start.file, settings, "" if own else mask.file, own_mask=own)
 
 
 def _is_own(start: Start, mask: Mask) -> bool:
     return bool(mask.file) and mask.file == start.file and not mask.of_colours
 
 
-def _tell_of_mask(draft: Draft, start: Start, mask: Mask, passes: int) -> None:
+def _report_mask(draft: Draft, start: Start, mask: Mask, passes: int) -> None:
     file = shown(mask.file)
     if _is_own(start, mask):
         own = Text(f"{_MASK.en}: what is transparent in {file}", f"{_MASK.zh}：{file} 的透明部分")
         draft.translated.append(own)
     elif mask.file:
-        draft.leave(
+        draft.report_left_out(
             _MASK,
-            Text(
-                f"{file} is not in this file; choose it as mask, or paint it",
-                f"{file} 不在这个文件里；请选择它作为蒙版，或手动涂抹",
-            ),
+            f"{file} is not in this file; choose it as mask, or paint it",
+            f"{file} 不在这个文件里；请选择它作为蒙版，或手动涂抹",
         )
     elif not any(mask.extend):
-        draft.leave(_MASK, Text("it is not in this file; paint it", "不在这个文件里；请手动涂抹"))
-    tell(draft, [note_of(name, _CHANGES_MASK) for name in mask.changes])
+        draft.report_left_out(_MASK, "it is not in this file; paint it", "不在这个文件里；请手动涂抹")
+    report_notes(draft, [note_of(name, _CHANGES_MASK) for name in mask.changes])
     if passes > 1:
-        draft.leave(_MASK, _EACH_STAGE)
+        draft.report_left_out(_MASK, _EACH_STAGE.en, _EACH_STAGE.zh)
 
 
 def _named(file: str) -> Text:

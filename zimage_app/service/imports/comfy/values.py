@@ -69,7 +69,7 @@ class Missing(Value):
 
 
 @dataclass(frozen=True, slots=True)
-class Lora:
+class LoraValue:
     """A LoRA that is applied to a model."""
 
     file: Value
@@ -81,7 +81,7 @@ class Lora:
 class Loras(Value):
     """A stack of LoRAs that isn't applied to a model yet."""
 
-    each: tuple[Lora, ...] = ()
+    each: tuple[LoraValue, ...] = ()
 
     def then(self, more: Loras) -> Loras:
         """Return this stack followed by another."""
@@ -89,14 +89,14 @@ class Loras(Value):
 
 
 @dataclass(frozen=True, slots=True)
-class Model(Value):
+class ModelValue(Value):
     """A model and the changes applied to it."""
 
     file: Value | None = None
     shift: Value | None = None
     """None means the model's default."""
     easycache: Mapping[str, Value] | None = None
-    loras: tuple[Lora, ...] = ()
+    loras: tuple[LoraValue, ...] = ()
     guidance: Settings = field(default_factory=dict)
     differential: Value | None = None
     """Strength of differential diffusion, which only acts with a mask."""
@@ -135,7 +135,7 @@ class Sigmas(Value):
 
     fields: Mapping[str, Value] = field(default_factory=dict)
     """Known ones of steps, scheduler, denoise and shift."""
-    model: Model | None = None
+    model: ModelValue | None = None
     """The model whose shift is used; None means the sampler's model."""
     own_names: bool = False
     """Whether the scheduler's name is this app's own."""
@@ -153,7 +153,7 @@ class Noise(Value):
 class Guider(Value):
     """A guider: model, prompts and cfg."""
 
-    model: Model
+    model: ModelValue
     positive: Conditioning
     negative: Conditioning
     cfg: Value
@@ -165,12 +165,12 @@ class Pass:
     """One sampler's run with all its inputs."""
 
     node: str
-    model: Model
+    model: ModelValue
     positive: Conditioning
     negative: Conditioning
     fields: Mapping[str, Value]
     """Known ones of seed, cfg, steps, sampler, scheduler, denoise, shift and the sampler's options."""
-    schedule_model: Model | None = None
+    schedule_model: ModelValue | None = None
     size: Size | None = None
     size_reason: Text | None = None
     """Why the size isn't known."""
@@ -216,7 +216,7 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture(Value):
+class PictureValue(Value):
     """A latent or decoded picture: the passes that made it, and its changes since the last sampler."""
 
     size: Size | None = None
@@ -247,7 +247,7 @@ class Bundle(Value):
 
 
 @dataclass(frozen=True, slots=True)
-class Foreign(Value):
+class UnknownNodeOutput(Value):
     """An output of an unknown node."""
 
     node: str
@@ -256,7 +256,7 @@ class Foreign(Value):
     carried: Mapping[str, Value] = field(default_factory=dict)
     """Values that the node's inputs carry, by input name."""
     made: Mapping[str, Value] = field(default_factory=dict)
-    """Values that the node makes, as far as its fields tell."""
+    """Values that the node makes, as far as its fields show."""
 
 
 NOT_KNOWN = Text("this node isn't known here", "无法识别此节点")

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from zimage_app.domain.plain_json import read_json
-from zimage_app.domain.settings.lora_use import STRONGEST
+from zimage_app.domain.settings.lora_use import MAX_STRENGTH
 from zimage_app.models.disk.regular_file import open_regular
 
 COMPANIONS = (".civitai.info", ".metadata.json", ".cm-info.json", ".swarm.json", ".json")
@@ -112,7 +112,7 @@ def usable_strength(value: object) -> float | None:
         number = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else 0.0
     except (ValueError, OverflowError):
         return None
-    return number if math.isfinite(number) and 0.0 < abs(number) <= STRONGEST else None
+    return number if math.isfinite(number) and 0.0 < abs(number) <= MAX_STRENGTH else None
 
 
 def _listed(data: Mapping[Any, Any]) -> Iterator[object]:

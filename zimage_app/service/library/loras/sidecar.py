@@ -18,7 +18,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from zimage_app.domain.errors import LoraError, ModelError, RequestError, StorageError
 from zimage_app.domain.settings.knob import STRICT
-from zimage_app.domain.settings.lora_use import STRONGEST, Triggers
+from zimage_app.domain.settings.lora_use import MAX_STRENGTH, Triggers
 from zimage_app.domain.text import Text
 from zimage_app.domain.validation_errors import request_error
 from zimage_app.models.disk.yaml_file import YamlReader
@@ -38,7 +38,7 @@ class Notes(BaseModel):
 
     triggers: Annotated[Triggers, AfterValidator(_stripped)] | None = None
     """Trigger words; None: those of other sources; empty: none."""
-    strength: Annotated[float, Field(ge=-STRONGEST, le=STRONGEST)] | None = None
+    strength: Annotated[float, Field(ge=-MAX_STRENGTH, le=MAX_STRENGTH)] | None = None
     """Suggested strength."""
     note: Annotated[str, Field(max_length=2000)] = ""
 

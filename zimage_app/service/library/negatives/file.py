@@ -32,7 +32,7 @@ def read_category(path: Path) -> NegativeCategory:
         StorageError: the file is invalid; names the file, line, column and problem.
     """
     with reading():
-        reader = YamlReader(path, longest=_MAX_FILE)
+        reader = YamlReader(path, max_length=_MAX_FILE)
         fields = reader.fields(reader.tree(), ("title", "entries"))
         title = reader.text(fields["title"]) if "title" in fields else Text(path.stem, path.stem)
         entries = _entries(reader, fields["entries"]) if "entries" in fields else ()
@@ -51,7 +51,7 @@ def read_names(path: Path) -> tuple[str, ...]:
     if not path.is_file():
         return ()
     with reading():
-        reader = YamlReader(path, longest=_MAX_FILE)
+        reader = YamlReader(path, max_length=_MAX_FILE)
         return tuple(dict.fromkeys(reader.string(node).strip() for node in reader.items(reader.tree())))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from zimage_app.service.imports.comfy.at import At
+from zimage_app.service.imports.comfy.node_call import NodeCall
 from zimage_app.service.imports.comfy.roles import (
     conditioning,
     guidance,
@@ -22,7 +22,7 @@ from zimage_app.service.imports.comfy.roles import (
 )
 from zimage_app.service.imports.comfy.values import Value
 
-Role = Callable[[At], Mapping[str, Value]]
+Role = Callable[[NodeCall], Mapping[str, Value]]
 
 ROLES: dict[str, Role] = {
     **switches.ROLES,

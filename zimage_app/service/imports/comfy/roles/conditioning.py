@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from zimage_app.domain.text import Text
-from zimage_app.service.imports.comfy.at import At
+from zimage_app.service.imports.comfy.node_call import NodeCall
 from zimage_app.service.imports.comfy.roles.guidance import neg_pip
 from zimage_app.service.imports.comfy.roles.loras import with_tags_on
 from zimage_app.service.imports.comfy.roles.texts import drawn_text, joined, styled, text_of
@@ -20,79 +20,79 @@ _OWN_LORAS = Text("its LoRAs are not carried over; add them yourself", "其中�
 _GUIDANCE = Text("it has no effect on this model", "它对这个模型不起作用")
 
 
-def encode(at: At) -> Mapping[str, Value]:
+def encode(call: NodeCall) -> Mapping[str, Value]:
     """Encode ``text``, or several texts that the row ``joins``; other outputs are the inputs of their names."""
     made: dict[str, Value] = {}
-    text: Value | None = text_of(at, "text", "prompt")
-    if at.option("joins"):
-        text = made["text"] = joined(at, at.option("joins"), ", ")
-    if at.option("loras"):
-        made["model"] = at.model().noted(*_lora_notes(at))
-    if at.option("leaves") and isinstance(text, Plain) and (said := at.known(at.option("leaves"))):
-        text = text.noted(at.note(Text(f"{shown(said)}: {_SYSTEM.en}", f"{shown(said)}：{_SYSTEM.zh}")))
-    if at.option("tags"):
-        made["model"] = with_tags_on(at.model(), text)
-    return {"conditioning": encoded(at, text), **made}
+    text: Value | None = text_of(call, "text", "prompt")
+    if call.option("joins"):
+        text = made["text"] = joined(call, call.option("joins"), ", ")
+    if call.option("loras"):
+        made["model"] = call.model().noted(*_lora_notes(call))
+    if call.option("leaves") and isinstance(text, Plain) and (summary := call.known(call.option("leaves"))):
+        text = text.noted(call.note(Text(f"{shown(summary)}: {_SYSTEM.en}", f"{shown(summary)}：{_SYSTEM.zh}")))
+    if call.option("tags"):
+        made["model"] = with_tags_on(call.model(), text)
+    return {"conditioning": encoded(call, text), **made}
 
 
-def _lora_notes(at: At) -> tuple[Note, ...]:
-    """Return a note if the node has LoRAs, which it stores in a form of its own."""
-    return (at.note(_OWN_LORAS),) if str(at.known(at.option("loras"), "")).strip("[] ") else ()
+def _lora_notes(call: NodeCall) -> tuple[Note, ...]:
+    """Return a note if the node has LoRAs, which it stores in its own format."""
+    return (call.note(_OWN_LORAS),) if str(call.known(call.option("loras"), "")).strip("[] ") else ()
 
 
-def styled_encode(at: At) -> Mapping[str, Value]:
+def styled_encode(call: NodeCall) -> Mapping[str, Value]:
     """Encode a typed text; the words of its style are in the node pack's files and unknown."""
-    made = styled(at.giving("text"))
-    return {"conditioning": encoded(at, made.get("text")), "prompt": made.get("text", Plain("")), **made}
+    made = styled(call.giving("text"))
+    return {"conditioning": encoded(call, made.get("text")), "prompt": made.get("text", Plain("")), **made}
 
 
-def subtracting_encode(at: At) -> Mapping[str, Value]:
+def subtracting_encode(call: NodeCall) -> Mapping[str, Value]:
     """Encode positive and negative text; the negative one's phrases are subtracted (NegPiP)."""
-    settings, notes = neg_pip(at)
-    made = {name: encoded(at, text_of(at, name)) for name in ("positive", "negative")}
+    settings, notes = neg_pip(call)
+    made = {name: encoded(call, text_of(call, name)) for name in ("positive", "negative")}
     positive = replace(made["positive"], guidance=settings).noted(*notes)
     return {**made, "positive": positive}
 
 
-def encoded(at: At, text: Value | None) -> Conditioning:
+def encoded(call: NodeCall, text: Value | None) -> Conditioning:
     """Encode a text with the node's text encoder."""
-    clip = at.flow("clip", Clip)
+    clip = call.flow("clip", Clip)
     return Conditioning(text, notes=clip.notes if clip else ())
 
 
-def encode_drawn(at: At) -> Mapping[str, Value]:
+def encode_drawn(call: NodeCall) -> Mapping[str, Value]:
     """Encode a text with choices, as drawn in the last run, and put the LoRAs of its tags on the model."""
-    drawn = drawn_text(at.giving("text")).get("text")
-    made: dict[str, Value] = {"conditioning": encoded(at, drawn), "model": with_tags_on(at.model(), drawn)}
+    drawn = drawn_text(call.giving("text")).get("text")
+    made: dict[str, Value] = {"conditioning": encoded(call, drawn), "model": with_tags_on(call.model(), drawn)}
     return {**made, **({"text": drawn} if drawn else {})}
 
 
-def zero(at: At) -> Mapping[str, Value]:
+def zero(call: NodeCall) -> Mapping[str, Value]:
     """Return a zeroed prompt."""
-    return {"conditioning": replace(at.conditioning("conditioning"), zeroed=True)}
+    return {"conditioning": replace(call.conditioning("conditioning"), zeroed=True)}
 
 
-def combine(at: At) -> Mapping[str, Value]:
+def combine(call: NodeCall) -> Mapping[str, Value]:
     """Return the first of several prompts that has a text, with a note."""
-    found = [each for name in at.inputs if (each := at.flow(name, Conditioning)) is not None]
+    found = [each for name in call.inputs if (each := call.flow(name, Conditioning)) is not None]
     if len(found) < 2:
         return {"conditioning": found[0] if found else Conditioning()}
     taken = next((each for each in found if _says(each)), found[0])
-    return {"conditioning": taken.noted(at.note(_FIRST_ONLY))}
+    return {"conditioning": taken.noted(call.note(_FIRST_ONLY))}
 
 
 def _says(each: Conditioning) -> bool:
     return isinstance(each.text, Plain) and isinstance(each.text.data, str) and bool(each.text.data.strip())
 
 
-def change(at: At) -> Mapping[str, Value]:
+def change(call: NodeCall) -> Mapping[str, Value]:
     """Pass prompts on with a note that the node's effect isn't supported."""
-    return at.passed(at.note(_CHANGED))
+    return call.passed(call.note(_CHANGED))
 
 
-def guidance(at: At) -> Mapping[str, Value]:
+def guidance(call: NodeCall) -> Mapping[str, Value]:
     """Pass prompts on with a note that this guidance has no effect: only other families' distilled models use it."""
-    return at.passed(at.note(_GUIDANCE))
+    return call.passed(call.note(_GUIDANCE))
 
 
 ROLES = {

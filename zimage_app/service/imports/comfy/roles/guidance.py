@@ -10,8 +10,8 @@ from zimage_app.domain.guidance import is_guided_by_one
 from zimage_app.domain.settings.knob import knob_of
 from zimage_app.domain.settings.stage import Stage
 from zimage_app.domain.text import Text
-from zimage_app.service.imports.comfy.at import At
-from zimage_app.service.imports.comfy.values import Conditioning, Model, Note, Plain, Settings, Value
+from zimage_app.service.imports.comfy.node_call import NodeCall
+from zimage_app.service.imports.comfy.values import Conditioning, ModelValue, Note, Plain, Settings, Value
 from zimage_app.service.imports.draft import shown
 
 _NO_EFFECT = Text(
@@ -28,95 +28,95 @@ _LARGE = 1.0
 """RenormCFG's cfg_trunc at and above which its CFG acts at all noise levels."""
 
 
-def nag(at: At) -> tuple[Settings, tuple[Note, ...]]:
+def nag(call: NodeCall) -> tuple[Settings, tuple[Note, ...]]:
     """Return the NAG settings of a sampler or guider of ComfyUI-NAG; empty if NAG is off."""
-    if at.known("nag_scale", 0) in (0, 1):
+    if call.known("nag_scale", 0) in (0, 1):
         return {}, ()
-    settings = {ours: value for ours, theirs in _NAG_INPUTS.items() if (value := at.plain(theirs)) is not None}
-    return {"nag": settings}, (_similar(at, "nag", settings),)
+    settings = {ours: value for ours, theirs in _NAG_INPUTS.items() if (value := call.plain(theirs)) is not None}
+    return {"nag": settings}, (_similar(call, "nag", settings),)
 
 
-def negative_of(at: At, guided: Settings, cfg: Value | None) -> Conditioning:
+def negative_of(call: NodeCall, guided: Settings, cfg: Value | None) -> Conditioning:
     """Return the effective negative prompt: NAG has its own, which is the only one used at CFG 1."""
-    own = at.flow("nag_negative", Conditioning) if "nag" in guided else None
+    own = call.flow("nag_negative", Conditioning) if "nag" in guided else None
     by_one = isinstance(cfg, Plain) and isinstance(cfg.data, int | float) and is_guided_by_one(cfg.data)
-    return own if own is not None and (by_one or cfg is None) else at.conditioning("negative")
+    return own if own is not None and (by_one or cfg is None) else call.conditioning("negative")
 
 
-def renorm_cfg(at: At) -> tuple[Settings, tuple[Note, ...]]:
+def renorm_cfg(call: NodeCall) -> tuple[Settings, tuple[Note, ...]]:
     """RenormCFG: CFG's norm is limited to ``renorm_cfg`` times the positive one's; CFG acts below ``cfg_trunc``."""
     settings: dict[str, Any] = {}
     notes: list[Note] = []
-    if at.known("renorm_cfg", 1.0) != 0 and (most := at.plain("renorm_cfg")) is not None:
-        limit = {"of": Plain("denoised"), "most": most}
+    if call.known("renorm_cfg", 1.0) != 0 and (max_norm := call.plain("renorm_cfg")) is not None:
+        limit = {"of": Plain("denoised"), "most": max_norm}
         settings["cfg_limit"] = limit
-        notes.append(_similar(at, "cfg_limit", limit))
-    below = at.known("cfg_trunc", _LARGE)
+        notes.append(_similar(call, "cfg_limit", limit))
+    below = call.known("cfg_trunc", _LARGE)
     if isinstance(below, int | float) and below < _LARGE:
         settings["cfg_start"] = Plain(float(below))
-        notes.append(_similar(at, "cfg_start", {"cfg_trunc": Plain(below)}))
+        notes.append(_similar(call, "cfg_start", {"cfg_trunc": Plain(below)}))
     return settings, tuple(notes)
 
 
-def seed_variance(at: At) -> tuple[Settings, tuple[Note, ...]]:
+def seed_variance(call: NodeCall) -> tuple[Settings, tuple[Note, ...]]:
     """SeedVarianceEnhancer: noise on a share of the prompt's features, during the first steps or all of them."""
-    place = str(at.known("noise_insert", "noise on beginning steps"))
-    if at.known("strength", 0) == 0 or place == "disabled":
+    place = str(call.known("noise_insert", "noise on beginning steps"))
+    if call.known("strength", 0) == 0 or place == "disabled":
         return {}, ()
     if "ending" in place:
-        return {}, (at.note(_ENDING),)
+        return {}, (call.note(_ENDING),)
     settings: dict[str, Value] = {"noise": Plain("absolute")}
-    if (strength := at.plain("strength")) is not None:
+    if (strength := call.plain("strength")) is not None:
         settings["strength"] = strength
     parts = {"share": "randomize_percent", "end": "steps_switchover_percent"}
     if "all" in place:
         del parts["end"]
     for ours, theirs in parts.items():
-        percent = at.plain(theirs)
+        percent = call.plain(theirs)
         if isinstance(percent, Plain) and isinstance(percent.data, int | float):
             settings[ours] = Plain(percent.data / 100)
         elif percent is not None:
             settings[ours] = percent
-    return {"variance": settings}, (_similar(at, "variance", settings),)
+    return {"variance": settings}, (_similar(call, "variance", settings),)
 
 
-def neg_pip(at: At) -> tuple[Settings, tuple[Note, ...]]:
+def neg_pip(call: NodeCall) -> tuple[Settings, tuple[Note, ...]]:
     """NegPiP: a negative prompt whose phrases are subtracted."""
-    return {"negpip": {}}, (_similar(at, "negpip", {}),)
+    return {"negpip": {}}, (_similar(call, "negpip", {}),)
 
 
-READERS: dict[str, Callable[[At], tuple[Settings, tuple[Note, ...]]]] = {
+READERS: dict[str, Callable[[NodeCall], tuple[Settings, tuple[Note, ...]]]] = {
     "renorm cfg": renorm_cfg,
     "seed variance": seed_variance,
 }
 
 
-def guide(at: At) -> Mapping[str, Value]:
+def guide(call: NodeCall) -> Mapping[str, Value]:
     """Pass models and prompts on with the settings that the row's reader (``reads``) takes from the node."""
-    settings, notes = READERS[at.option("reads")](at)
-    made = at.passed(*notes)
+    settings, notes = READERS[call.option("reads")](call)
+    made = call.passed(*notes)
     return {name: guided(flow, settings) for name, flow in made.items()}
 
 
 def guided(flow: Value, settings: Settings) -> Value:
     """Return a model or prompt with more guidance settings for the stage that uses it."""
-    if isinstance(flow, Model | Conditioning):
+    if isinstance(flow, ModelValue | Conditioning):
         return replace(flow, guidance={**flow.guidance, **settings})
     return flow
 
 
-def no_effect(at: At) -> Mapping[str, Value]:
+def no_effect(call: NodeCall) -> Mapping[str, Value]:
     """Pass inputs on with a note: ComfyUI's own NAGuidance finds no attention in Z-Image to act on."""
-    return at.passed(at.note(_NO_EFFECT))
+    return call.passed(call.note(_NO_EFFECT))
 
 
-def _similar(at: At, field: str, settings: Mapping[str, Value]) -> Note:
+def _similar(call: NodeCall, field: str, settings: Mapping[str, Value]) -> Note:
     known = {name: value.data for name, value in settings.items() if isinstance(value, Plain)}
-    said = ", ".join(f"{name} {shown(value)}" for name, value in known.items())
-    en, zh = (f" ({said})", f"（{said}）") if said else ("", "")
+    summary = ", ".join(f"{name} {shown(value)}" for name, value in known.items())
+    en, zh = (f" ({summary})", f"（{summary}）") if summary else ("", "")
     title = knob_of(Stage, field).title
     text = Text(f"→ {title.en}{en}; similar, not equal", f"→ {title.zh}{zh}；相近，但不完全相同")
-    return at.note(text, translated=True)
+    return call.note(text, translated=True)
 
 
 ROLES = {"guide": guide, "no effect": no_effect}

@@ -11,9 +11,19 @@ from zimage_app.domain.errors import RequestError
 from zimage_app.domain.prompt_tags import split_tags, without_refused_tags
 from zimage_app.domain.text import Text
 from zimage_app.service.imports import fields
-from zimage_app.service.imports.comfy.at import At
+from zimage_app.service.imports.comfy.node_call import NodeCall
 from zimage_app.service.imports.comfy.roles.switches import truth
-from zimage_app.service.imports.comfy.values import MAX_LORAS, Lora, Loras, Missing, Model, Note, Plain, Value, merged
+from zimage_app.service.imports.comfy.values import (
+    MAX_LORAS,
+    Loras,
+    LoraValue,
+    Missing,
+    ModelValue,
+    Note,
+    Plain,
+    Value,
+    merged,
+)
 from zimage_app.service.imports.draft import shown
 
 _NONE = frozenset({"", "none", "disabled"})
@@ -24,42 +34,42 @@ _STRENGTHS = ("strength_model", "model_weight", "model_str", "lora_model_strengt
 _SWITCHES = ("switch", "enabled", "on", "toggle")
 _STRENGTH_UNKNOWN = Text("its strength isn't known", "无法得知它的强度")
 _PARTLY = Text("it puts on parts of the LoRA only; here the whole acts", "它只让 LoRA 的一部分起作用；这里整个起作用")
-Reader = Callable[[At], Iterator[Lora]]
+Reader = Callable[[NodeCall], Iterator[LoraValue]]
 
 
-def _role(read: Reader) -> Callable[[At], Mapping[str, Value]]:
+def _role(read: Reader) -> Callable[[NodeCall], Mapping[str, Value]]:
     """Make a role that adds the LoRAs of ``read`` to the model and the stack, if the node has these outputs."""
 
-    def role(at: At) -> Mapping[str, Value]:
-        own = Loras(tuple(islice(read(at), MAX_LORAS)))
-        if at.node.has_unnamed_values and (not own.each or any(isinstance(each.file, Missing) for each in own.each)):
-            own = Loras(notes=tuple(_unread(at)))
+    def role(call: NodeCall) -> Mapping[str, Value]:
+        own = Loras(tuple(islice(read(call), MAX_LORAS)))
+        if call.node.has_unnamed_values and (not own.each or any(isinstance(each.file, Missing) for each in own.each)):
+            own = Loras(notes=tuple(_unread(call)))
         whole = Loras()
-        for name in at.inputs:
-            if (stack := at.flow(name, Loras)) is not None:
+        for name in call.inputs:
+            if (stack := call.flow(name, Loras)) is not None:
                 whole = whole.then(stack)
-        whole = whole.then(own.noted(at.note(_PARTLY)) if at.option("partly") and own.each else own)
+        whole = whole.then(own.noted(call.note(_PARTLY)) if call.option("partly") and own.each else own)
         made: dict[str, Value] = {"stack": whole}
-        if "model" in at.kind.gives:
-            made["model"] = put_on(at.model(), whole)
-        return {name: made[name] for name in at.kind.gives if name in made}
+        if "model" in call.kind.gives:
+            made["model"] = put_on(call.model(), whole)
+        return {name: made[name] for name in call.kind.gives if name in made}
 
     return role
 
 
-def put_on(model: Model, loras: Loras) -> Model:
+def put_on(model: ModelValue, loras: Loras) -> ModelValue:
     """Return a model with more LoRAs."""
     return replace(model, loras=(*model.loras, *loras.each)[:MAX_LORAS], notes=merged(model.notes, loras.notes))
 
 
-def _single(at: At) -> Iterator[Lora]:
-    switch = at.plain(at.option("active", ""))
-    if (isinstance(switch, Plain) and not truth(switch.data)) or at.known("bypass") is True:
+def _single(call: NodeCall) -> Iterator[LoraValue]:
+    switch = call.plain(call.option("active", ""))
+    if (isinstance(switch, Plain) and not truth(switch.data)) or call.known("bypass") is True:
         return
-    yield from _lora(at.given("lora_name"), at.plain("strength_model"), at.plain("strength_clip"))
+    yield from _lora(call.given("lora_name"), call.plain("strength_model"), call.plain("strength_clip"))
 
 
-def _lora(file: Value | None, strength: Value | None, text: Value | None) -> Iterator[Lora]:
+def _lora(file: Value | None, strength: Value | None, text: Value | None) -> Iterator[LoraValue]:
     if file is None or (isinstance(file, Plain) and not _is_file(file.data)):
         return
     if not isinstance(file, Plain | Missing):
@@ -70,41 +80,41 @@ def _lora(file: Value | None, strength: Value | None, text: Value | None) -> Ite
         if not _is_file(inner):
             return
     strength = Plain(1.0) if strength is None else strength
-    yield Lora(file, strength, strength if text is None else text)
+    yield LoraValue(file, strength, strength if text is None else text)
 
 
 def _is_file(data: object) -> bool:
     return isinstance(data, dict) or (isinstance(data, str) and data.strip().lower() not in _NONE)
 
 
-def _numbered(at: At) -> Iterator[Lora]:
+def _numbered(call: NodeCall) -> Iterator[LoraValue]:
     """Read numbered inputs; ``file``, ``strength``, ``text`` and ``active`` are patterns, also inside ``modes``."""
-    if (toggle := at.plain("toggle")) is not None and not (isinstance(toggle, Plain) and truth(toggle.data)):
+    if (toggle := call.plain("toggle")) is not None and not (isinstance(toggle, Plain) and truth(toggle.data)):
         return
-    options = {**at.kind.options, **at.option("modes", {}).get(str(at.known("mode", "")), {})}
-    count = at.known("count")
-    inputs = {key: _numbered_inputs(at, options.get(key, "")) for key in ("active", "strength", "text")}
-    for number, name in at.matching(options["file"]):
+    options = {**call.kind.options, **call.option("modes", {}).get(str(call.known("mode", "")), {})}
+    count = call.known("count")
+    inputs = {key: _numbered_inputs(call, options.get(key, "")) for key in ("active", "strength", "text")}
+    for number, name in call.matching(options["file"]):
         if isinstance(count, int) and number > count:
             continue
         switch = inputs["active"].get(number)
         if isinstance(switch, Plain) and not truth(switch.data):
             continue
-        yield from _lora(at.inputs[name], inputs["strength"].get(number), inputs["text"].get(number))
+        yield from _lora(call.inputs[name], inputs["strength"].get(number), inputs["text"].get(number))
 
 
-def _numbered_inputs(at: At, pattern: str) -> dict[int, Value]:
-    return {number: at.inputs[name] for number, name in at.matching(pattern)} if pattern else {}
+def _numbered_inputs(call: NodeCall, pattern: str) -> dict[int, Value]:
+    return {number: call.inputs[name] for number, name in call.matching(pattern)} if pattern else {}
 
 
-def _listed(at: At) -> Iterator[Lora]:
+def _listed(call: NodeCall) -> Iterator[LoraValue]:
     """Read entries with file, strength and switch, each in its own field or in lists."""
-    for value in at.inputs.values():
+    for value in call.inputs.values():
         if isinstance(value, Plain):
             yield from _entries(value.data)
 
 
-def _entries(given: object) -> Iterator[Lora]:
+def _entries(given: object) -> Iterator[LoraValue]:
     if isinstance(given, Mapping):
         inner = given.get("__value__")
         if isinstance(inner, list):
@@ -115,7 +125,7 @@ def _entries(given: object) -> Iterator[Lora]:
         if isinstance(file, str) and _is_file(file) and acts is True:
             strength = given.get("strength", given.get("strength_model", 1.0))
             text = given.get("strengthTwo", given.get("clipStrength", given.get("strength_clip")))
-            yield Lora(
+            yield LoraValue(
                 Plain(file), Plain(fields.number(strength)), Plain(fields.number(strength if text is None else text))
             )
     elif isinstance(given, list):
@@ -124,20 +134,20 @@ def _entries(given: object) -> Iterator[Lora]:
                 yield from _entries(entry)
 
 
-def _written(at: At) -> Iterator[Lora]:
+def _written(call: NodeCall) -> Iterator[LoraValue]:
     """Read ``<lora:name:strength>`` tags of a text, or the node's list of LoRAs if it has one."""
-    listed = list(_listed(at))
+    listed = list(_listed(call))
     if listed:
         yield from listed
         return
-    text = at.plain("text")
+    text = call.plain("text")
     if isinstance(text, Missing):
-        yield Lora(text, text, text)
+        yield LoraValue(text, text, text)
     elif text is not None and isinstance(text.data, str):
         yield from tagged(text.data)
 
 
-def tagged(text: str) -> Iterator[Lora]:
+def tagged(text: str) -> Iterator[LoraValue]:
     """Yield the LoRAs of a text's tags; one that can't be read has its reason instead of a file."""
     plain, refused = without_refused_tags(tags_as_here(text))
     try:
@@ -146,9 +156,9 @@ def tagged(text: str) -> Iterator[Lora]:
         tags, refused = (), (*refused, error)
     for each in refused:
         why = Missing(each.reason)
-        yield Lora(why, why, why)
+        yield LoraValue(why, why, why)
     for tag in tags:
-        yield Lora(Plain(tag.name), Plain(tag.strength), Plain(tag.strength if tag.unused is None else tag.unused))
+        yield LoraValue(Plain(tag.name), Plain(tag.strength), Plain(tag.strength if tag.unused is None else tag.unused))
 
 
 def tags_as_here(text: str) -> str:
@@ -156,61 +166,61 @@ def tags_as_here(text: str) -> str:
     return _TWO_STRENGTHS.sub(r"\1:\3:\2>", text)
 
 
-def with_tags_on(model: Model, text: Value | None) -> Model:
+def with_tags_on(model: ModelValue, text: Value | None) -> ModelValue:
     """Return a model with the LoRAs of a text's tags."""
     data = text.data if isinstance(text, Plain) else None
     return put_on(model, Loras(tuple(tagged(data)))) if isinstance(data, str) else model
 
 
-def _none(_at: At) -> Iterator[Lora]:
+def _none(_at: NodeCall) -> Iterator[LoraValue]:
     yield from ()
 
 
-def lora_texts(at: At) -> Mapping[str, Value]:
+def lora_texts(call: NodeCall) -> Mapping[str, Value]:
     """Return a text without its LoRA tags, and the model with those LoRAs."""
-    text = at.plain("text")
-    made: dict[str, Value] = {"model": put_on(at.model(), Loras(tuple(_written(at))))}
+    text = call.plain("text")
+    made: dict[str, Value] = {"model": put_on(call.model(), Loras(tuple(_written(call))))}
     if isinstance(text, Plain) and isinstance(text.data, str):
         made["text"] = replace(text, data=re.sub(r"<lora:[^<>]{1,300}>", "", text.data))
-    return {name: made[name] for name in at.kind.gives if name in made}
+    return {name: made[name] for name in call.kind.gives if name in made}
 
 
 # Nodes without a row.
 
 
-def conventional_loras(at: At) -> Loras:
+def conventional_loras(call: NodeCall) -> Loras:
     """Return the LoRAs of a node without a row, by field names that are common to node packs."""
-    found = list(_listed(at))
-    for name, value in at.inputs.items():
+    found = list(_listed(call))
+    for name, value in call.inputs.items():
         match = _NAME.fullmatch(name)
         if match and isinstance(value, Plain) and isinstance(value.data, str):
             number = match[1] or match[2] or ""
-            if not _switched_off(at, number):
-                strength = _conventional(at, _STRENGTHS, number) or at.missing(_STRENGTH_UNKNOWN)
+            if not _switched_off(call, number):
+                strength = _conventional(call, _STRENGTHS, number) or call.missing(_STRENGTH_UNKNOWN)
                 found += _lora(value, strength, strength)
-    return Loras(tuple(found[:MAX_LORAS]), notes=() if found else tuple(_unread(at)))
+    return Loras(tuple(found[:MAX_LORAS]), notes=() if found else tuple(_unread(call)))
 
 
-def _conventional(at: At, names: tuple[str, ...], number: str) -> Value | None:
+def _conventional(call: NodeCall, names: tuple[str, ...], number: str) -> Value | None:
     spelt = [(f"{name}_{number}", f"{name}{number}", f"lora_{number}_{name}") if number else (name,) for name in names]
-    return next((at.inputs[each] for several in spelt for each in several if each in at.inputs), None)
+    return next((call.inputs[each] for several in spelt for each in several if each in call.inputs), None)
 
 
-def _switched_off(at: At, number: str) -> bool:
-    switch = _conventional(at, _SWITCHES, number) if number else None
+def _switched_off(call: NodeCall, number: str) -> bool:
+    switch = _conventional(call, _SWITCHES, number) if number else None
     return isinstance(switch, Plain) and not truth(switch.data)
 
 
-def _unread(at: At) -> Iterator[Note]:
+def _unread(call: NodeCall) -> Iterator[Note]:
     """Yield notes about LoRA files among unnamed values, which can't be imported."""
-    if "lora" not in at.node.kind.lower():
+    if "lora" not in call.node.kind.lower():
         return
-    for name, value in at.inputs.items():
-        if at.node.has_unnamed_values and not name.startswith("value_"):
+    for name, value in call.inputs.items():
+        if call.node.has_unnamed_values and not name.startswith("value_"):
             continue
         if isinstance(value, Plain) and isinstance(value.data, str) and value.data.lower().endswith(".safetensors"):
             file = shown(value.data)
-            yield at.note(
+            yield call.note(
                 Text(
                     f"the LoRA {file} is left out, its strength can't be told from this file",
                     f"从这个文件无法得知 LoRA {file} 的强度，未带入",

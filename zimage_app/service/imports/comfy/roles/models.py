@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from zimage_app.domain.text import Text
-from zimage_app.service.imports.comfy.at import At
-from zimage_app.service.imports.comfy.values import Clip, Model, Note, Plain, Vae, Value
+from zimage_app.service.imports.comfy.node_call import NodeCall
+from zimage_app.service.imports.comfy.values import Clip, ModelValue, Note, Plain, Vae, Value
 from zimage_app.service.imports.draft import shown
 from zimage_app.service.imports.names import usual_part
 
@@ -20,63 +20,65 @@ _SPEED_ONLY = Text("concerns speed or memory only; this app sees to that itself"
 _CHANGES_MODEL = Text("what it changes in the model does not exist here", "它对模型的改动这里没有")
 
 
-def load_model(at: At) -> Mapping[str, Value]:
+def load_model(call: NodeCall) -> Mapping[str, Value]:
     """Return a model's file, with a text encoder and a VAE from it."""
-    return {"model": Model(at.plain("file")), "clip": Clip(), "vae": Vae()}
+    return {"model": ModelValue(call.plain("file")), "clip": Clip(), "vae": Vae()}
 
 
-def load_part(at: At) -> Mapping[str, Value]:
+def load_part(call: NodeCall) -> Mapping[str, Value]:
     """Return a text encoder or VAE, with a note if its file isn't a usual one of Z-Image."""
-    notes = part_notes(at, *at.option("files").split())
+    notes = part_notes(call, *call.option("files").split())
     return {"clip": Clip(notes=notes), "vae": Vae(notes=notes)}
 
 
-def part_notes(at: At, *names: str) -> tuple[Note, ...]:
+def part_notes(call: NodeCall, *names: str) -> tuple[Note, ...]:
     """Return notes about text encoder and VAE files that aren't the usual ones of Z-Image."""
-    files = [value.data for name in names if isinstance(value := at.plain(name), Plain)]
+    files = [value.data for name in names if isinstance(value := call.plain(name), Plain)]
     unusual = [file for file in files if isinstance(file, str) and not usual_part(file)]
     if not unusual:
         return ()
-    said = shown(", ".join(unusual))
-    return (at.note(Text(f"{said}: the model's own is used", f"{said}：使用模型自带的部件")),)
+    summary = shown(", ".join(unusual))
+    return (call.note(Text(f"{summary}: the model's own is used", f"{summary}：使用模型自带的部件")),)
 
 
-def shift(at: At) -> Mapping[str, Value]:
+def shift(call: NodeCall) -> Mapping[str, Value]:
     """Set the model's shift; as in ComfyUI, the last one before the sampler counts."""
-    model = replace(at.model(), shift=at.plain("shift"))
-    return {"model": model.noted(at.note(_SD3)) if at.option("scales_times") else model}
+    model = replace(call.model(), shift=call.plain("shift"))
+    return {"model": model.noted(call.note(_SD3)) if call.option("scales_times") else model}
 
 
-def easycache(at: At) -> Mapping[str, Value]:
+def easycache(call: NodeCall) -> Mapping[str, Value]:
     """Set the model's EasyCache; the last one before the sampler counts."""
     names = {"threshold": "reuse_threshold", "start": "start_percent", "end": "end_percent"}
-    cache = {ours: value for ours, theirs in names.items() if (value := at.plain(theirs)) is not None}
-    return {"model": replace(at.model(), easycache=cache)}
+    cache = {ours: value for ours, theirs in names.items() if (value := call.plain(theirs)) is not None}
+    return {"model": replace(call.model(), easycache=cache)}
 
 
-def told_of_model(reason: Text) -> Callable[[At], Mapping[str, Value]]:
+def told_of_model(reason: Text) -> Callable[[NodeCall], Mapping[str, Value]]:
     """Make a role that passes a model on with a note about the node."""
 
-    def role(at: At) -> Mapping[str, Value]:
-        return {"model": at.model().noted(at.note(reason))}
+    def role(call: NodeCall) -> Mapping[str, Value]:
+        return {"model": call.model().noted(call.note(reason))}
 
     return role
 
 
-def feature(at: At) -> Mapping[str, Value]:
+def feature(call: NodeCall) -> Mapping[str, Value]:
     """Pass inputs on with a note, including values, that this app doesn't have the node's feature."""
-    if at.option("unless") and at.known(at.option("unless")) in (0, False, "disable", "none"):
+    if call.option("unless") and call.known(call.option("unless")) in (0, False, "disable", "none"):
         return {}
-    return at.passed(feature_note(at, [name for name in at.inputs if name not in at.option("hides", "").split()]))
+    return call.passed(
+        feature_note(call, [name for name in call.inputs if name not in call.option("hides", "").split()])
+    )
 
 
-def feature_note(at: At, names: Iterable[str]) -> Note:
+def feature_note(call: NodeCall, names: Iterable[str]) -> Note:
     """Make a note about an unsupported feature with the values of the inputs ``names``."""
-    values = [(name, at.known(name)) for name in names]
-    said = ", ".join(f"{name} {shown(value)[:40]}" for name, value in values if isinstance(value, int | float | str))
-    said = said[:200]
-    en, zh = (f" ({said})", f"（{said}）") if said else ("", "")
-    return at.note(Text(f"left out, this app doesn't have it{en}", f"未带入，本程序没有这个功能{zh}"))
+    values = [(name, call.known(name)) for name in names]
+    summary = ", ".join(f"{name} {shown(value)[:40]}" for name, value in values if isinstance(value, int | float | str))
+    summary = summary[:200]
+    en, zh = (f" ({summary})", f"（{summary}）") if summary else ("", "")
+    return call.note(Text(f"left out, this app doesn't have it{en}", f"未带入，本程序没有这个功能{zh}"))
 
 
 ROLES = {

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from zimage_app.domain.text import Text
-from zimage_app.service.imports.comfy.arithmetic import worked_out
-from zimage_app.service.imports.comfy.at import At
+from zimage_app.service.imports.comfy.arithmetic import evaluate_expression
+from zimage_app.service.imports.comfy.node_call import NodeCall
 from zimage_app.service.imports.comfy.values import Missing, Plain, Value
 
 _NOT_WORKED_OUT = Text("what it works out isn't known", "无法得知它的计算结果")
@@ -29,40 +29,40 @@ _ORDERED = {"<": "a < b", ">": "a > b", "<=": "a <= b", ">=": "a >= b", "lt": "a
 _WHOLE: dict[str, Callable[[int | float], int | float]] = {"int": int, "boolean": bool}
 
 
-def arithmetic(at: At) -> Mapping[str, Value]:
+def arithmetic(call: NodeCall) -> Mapping[str, Value]:
     """Evaluate the row's or node's ``expression``, or the operator in ``op``; an output named ``int`` is truncated."""
     names: dict[str, int | float] = {}
-    for name in at.inputs:
-        value = at.plain(name)
+    for name in call.inputs:
+        value = call.plain(name)
         if isinstance(value, Missing) and not value.nothing:
-            return dict.fromkeys(at.kind.gives, value)
+            return dict.fromkeys(call.kind.gives, value)
         number = _number(value)
         if number is not None:
             names[name.rpartition(".")[2]] = number
-    names |= {ours: names[theirs] for ours, theirs in at.kind.takes.items() if theirs in names}
-    result = worked_out(_expression(at), names)
+    names |= {ours: names[theirs] for ours, theirs in call.kind.takes.items() if theirs in names}
+    result = evaluate_expression(_expression(call), names)
     if result is None:
-        return dict.fromkeys(at.kind.gives, at.missing(_NOT_WORKED_OUT))
-    return {name: Plain(_WHOLE.get(name, float)(result)) for name in at.kind.gives}
+        return dict.fromkeys(call.kind.gives, call.missing(_NOT_WORKED_OUT))
+    return {name: Plain(_WHOLE.get(name, float)(result)) for name in call.kind.gives}
 
 
-def _expression(at: At) -> str:
-    if (fixed := at.option("expression")) is not None:
+def _expression(call: NodeCall) -> str:
+    if (fixed := call.option("expression")) is not None:
         return str(fixed)
-    sign = at.known("op")
+    sign = call.known("op")
     if isinstance(sign, str):
         return _SIGNS.get(sign.strip().lower(), "")
-    return re.sub(r"\b(\w+)\.value\b", r"\1", str(at.known("formula", ""))).replace("^", "**")
+    return re.sub(r"\b(\w+)\.value\b", r"\1", str(call.known("formula", ""))).replace("^", "**")
 
 
-def convert(at: At) -> Mapping[str, Value]:
+def convert(call: NodeCall) -> Mapping[str, Value]:
     """Convert a value to the type that each output's name begins with: int, float, text or bool."""
-    value = at.plain(*at.inputs) if at.inputs else None
+    value = call.plain(*call.inputs) if call.inputs else None
     made: dict[str, Value] = {}
-    for name in at.kind.gives:
+    for name in call.kind.gives:
         if isinstance(value, Plain):
             turned = _turned(name, value)
-            made[name] = at.missing(_NOT_WORKED_OUT) if turned is None else turned
+            made[name] = call.missing(_NOT_WORKED_OUT) if turned is None else turned
         elif value is not None:
             made[name] = value
     return made
@@ -81,10 +81,10 @@ def _turned(name: str, value: Plain) -> Plain | None:
     return replace(value, data=bool(number)) if name.startswith("bool") else value
 
 
-def compare(at: At) -> Mapping[str, Value]:
+def compare(call: NodeCall) -> Mapping[str, Value]:
     """Compare two values by the operator in ``op``."""
-    a, b = at.plain("a"), at.plain("b")
-    sign = str(at.known("op", "")).strip()
+    a, b = call.plain("a"), call.plain("b")
+    sign = str(call.known("op", "")).strip()
     result: bool | None = None
     if isinstance(a, Plain) and isinstance(b, Plain):
         if sign.lower() in _COMPARED:
@@ -92,19 +92,19 @@ def compare(at: At) -> Mapping[str, Value]:
         else:
             words = _ORDERED.get(sign.lower()) or _ORDERED.get(sign.replace("a ", "").replace(" b", ""))
             x, y = _number(a), _number(b)
-            found = worked_out(words, {"a": x, "b": y}) if words and x is not None and y is not None else None
+            found = evaluate_expression(words, {"a": x, "b": y}) if words and x is not None and y is not None else None
             result = None if found is None else bool(found)
-    return {at.kind.gives[0]: at.missing(_NOT_WORKED_OUT) if result is None else Plain(result)}
+    return {call.kind.gives[0]: call.missing(_NOT_WORKED_OUT) if result is None else Plain(result)}
 
 
-def seed(at: At) -> Mapping[str, Value]:
+def seed(call: NodeCall) -> Mapping[str, Value]:
     """Return a seed; a negative one was drawn at run time and isn't in the file."""
-    value = at.plain("seed", "noise_seed", "value")
+    value = call.plain("seed", "noise_seed", "value")
     if isinstance(value, Plain) and isinstance(value.data, int | float) and value.data < 0:
-        value = at.missing(
+        value = call.missing(
             Text("it was drawn when the workflow ran, and the file doesn't hold it", "它在运行时随机抽取，文件里没有")
         )
-    return {} if value is None else {**dict.fromkeys(at.kind.gives, value)}
+    return {} if value is None else {**dict.fromkeys(call.kind.gives, value)}
 
 
 def _number(value: Value | None) -> int | float | None:

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from zimage_app.domain.text import Text
-from zimage_app.service.imports.comfy.at import At
+from zimage_app.service.imports.comfy.node_call import NodeCall
 from zimage_app.service.imports.comfy.roles.sizes import batch, pixels, side
-from zimage_app.service.imports.comfy.values import Missing, Picture, Plain, Size, Vae, Value
+from zimage_app.service.imports.comfy.values import Missing, PictureValue, Plain, Size, Vae, Value
 
 _CROPS = Text("it crops to the new shape; here the latent is stretched", "它会裁剪到新比例；这里是直接拉伸")
 _PADS = Text("it pads to the new shape; here the picture is stretched", "它会补边到新比例；这里是直接拉伸")
@@ -32,71 +32,71 @@ _INPUTS = (
 )
 
 
-def picture_of(at: At) -> Picture:
+def picture_of(call: NodeCall) -> PictureValue:
     """Return the picture or latent input; of several, the one with most passes; an empty one if nothing is linked."""
-    names = (*_INPUTS, *(name for name in at.node.links if name not in _INPUTS))
-    found = [picture for name in names if (picture := at.flow(name, Picture)) is not None]
-    taken = max(found, key=lambda picture: len(picture.passes), default=Picture())
+    names = (*_INPUTS, *(name for name in call.node.links if name not in _INPUTS))
+    found = [picture for name in names if (picture := call.flow(name, PictureValue)) is not None]
+    taken = max(found, key=lambda picture: len(picture.passes), default=PictureValue())
     ran = {done.node for done in taken.passes}
     others = any(done.node not in ran for picture in found for done in picture.passes)
-    return taken.noted(at.note(_ONE_CHAIN)) if others else taken
+    return taken.noted(call.note(_ONE_CHAIN)) if others else taken
 
 
-def made_of(at: At, picture: Picture, **more: Value) -> Mapping[str, Value]:
+def made_of(call: NodeCall, picture: PictureValue, **more: Value) -> Mapping[str, Value]:
     """Return the picture, its width and height and ``more``, as far as the node has outputs of these names."""
     if picture.size:
         more |= {"width": Plain(picture.size[0]), "height": Plain(picture.size[1])}
-    return {name: picture if name in ("latent", "image") else more[name] for name in at.kind.gives
+    return {name: picture if name in ("latent", "image") else more[name] for name in call.kind.gives
             if name in ("latent", "image") or name in more}  # fmt: skip
 
 
-def passes(at: At) -> Mapping[str, Value]:
+def passes(call: NodeCall) -> Mapping[str, Value]:
     """Pass the picture on unchanged."""
-    return made_of(at, picture_of(at).noted(*batch(at)))
+    return made_of(call, picture_of(call).noted(*batch(call)))
 
 
-def decode(at: At) -> Mapping[str, Value]:
+def decode(call: NodeCall) -> Mapping[str, Value]:
     """Decode a latent to pixels."""
-    vae = at.flow("vae", Vae)
-    picture = picture_of(at)
-    return made_of(at, replace(picture, decoded_by=at.name).noted(*(vae.notes if vae else ())))
+    vae = call.flow("vae", Vae)
+    picture = picture_of(call)
+    return made_of(call, replace(picture, decoded_by=call.name).noted(*(vae.notes if vae else ())))
 
 
-def change(at: At) -> Mapping[str, Value]:
+def change(call: NodeCall) -> Mapping[str, Value]:
     """Change a picture without changing its size."""
-    return made_of(at, picture_of(at).changed_by(at.name))
+    return made_of(call, picture_of(call).changed_by(call.name))
 
 
-def remake(at: At) -> Mapping[str, Value]:
+def remake(call: NodeCall) -> Mapping[str, Value]:
     """Change a picture and its size, to an unknown one."""
-    return made_of(at, picture_of(at).changed_by(at.name, at.missing(_SIZE_UNKNOWN).reason))
+    return made_of(call, picture_of(call).changed_by(call.name, call.missing(_SIZE_UNKNOWN).reason))
 
 
-def resize(at: At) -> Mapping[str, Value]:
+def resize(call: NodeCall) -> Mapping[str, Value]:
     """Resize to width and height; a side of 0 follows the aspect ratio (HOW-IT-COMPUTES.md section 2)."""
-    picture = picture_of(at)
-    given = (side(at, "width"), side(at, "height"))
+    picture = picture_of(call)
+    given = (side(call, "width"), side(call, "height"))
     lost = next((each for each in given if isinstance(each, Missing)), None)
     sides = tuple(each if isinstance(each, int) else 0 for each in given)
-    size = None if lost else _to(picture.size, sides[0], sides[1], unit=at.option("unit", 8))
-    if size and _keeps_shape(at):
+    size = None if lost else _to(picture.size, sides[0], sides[1], unit=call.option("unit", 8))
+    if size and _keeps_shape(call):
         size = _within(picture.size, size)
-    if picture.size is None and "if " in str(at.known("condition", "")):
+    if picture.size is None and "if " in str(call.known("condition", "")):
         size = None  # whether it resizes depends on the picture's size
-    made = _resized(at, picture, size, lost.reason if lost else None)
-    if picture.size and size and not _acts(at, picture.size, size):
-        return made_of(at, picture)
-    way = str(at.known("crop", "disabled")).lower()
+    made = _resized(call, picture, size, lost.reason if lost else None)
+    if picture.size and size and not _acts(call, picture.size, size):
+        return made_of(call, picture)
+    way = str(call.known("crop", "disabled")).lower()
     crops = way in ("center", "crop", "fill / crop", "true")
-    made = made.noted(at.note(_PADS)) if way.startswith(("pad", "pillarbox")) else made
+    made = made.noted(call.note(_PADS)) if way.startswith(("pad", "pillarbox")) else made
     if made.start and not made.passes:
-        return made_of(at, replace(made, start=replace(made.start, fit="crop" if crops else "stretch")))
-    return made_of(at, made.noted(at.note(_CROPS)) if crops else made)
+        return made_of(call, replace(made, start=replace(made.start, fit="crop" if crops else "stretch")))
+    return made_of(call, made.noted(call.note(_CROPS)) if crops else made)
 
 
-def _acts(at: At, now: Size, new: Size) -> bool:
+def _acts(call: NodeCall, now: Size, new: Size) -> bool:
     """Whether a node that resizes on a ``condition`` only does so."""
-    condition = str(at.known("condition", "")).lower()
+    condition = str(call.known("condition", "")).lower()
     grows = (new[0] * new[1] > now[0] * now[1],) if "area" in condition else (new[0] > now[0], new[1] > now[1])
     shrinks = (new[0] * new[1] < now[0] * now[1],) if "area" in condition else (new[0] < now[0], new[1] < now[1])
     if "smaller" in condition:
@@ -104,8 +104,8 @@ def _acts(at: At, now: Size, new: Size) -> bool:
     return any(shrinks) if "bigger" in condition else True
 
 
-def _keeps_shape(at: At) -> bool:
-    mode = at.known(at.option("proportion", ""))
+def _keeps_shape(call: NodeCall) -> bool:
+    mode = call.known(call.option("proportion", ""))
     return mode is True or (isinstance(mode, str) and mode.lower() in ("resize", "keep proportion", "total_pixels"))
 
 
@@ -133,26 +133,26 @@ def _at_least(pixel: int, unit: int) -> int:
     return max(64, pixel) // 8 * 8 if unit == 8 else max(1, pixel)
 
 
-def scale(at: At) -> Mapping[str, Value]:
+def scale(call: NodeCall) -> Mapping[str, Value]:
     """Resize by a factor; a latent's sides are multiples of 8."""
-    factor = at.plain("scale_by")
-    if factor is None and at.option("factor_in"):
-        factor = _factor_in(at, at.option("factor_in"))
-    picture = picture_of(at)
+    factor = call.plain("scale_by")
+    if factor is None and call.option("factor_in"):
+        factor = _factor_in(call, call.option("factor_in"))
+    picture = picture_of(call)
     if isinstance(factor, Missing):
-        return made_of(at, _resized(at, picture, None, factor.reason))
-    number = _as_number(factor.data if factor else at.option("factor"))
+        return made_of(call, _resized(call, picture, None, factor.reason))
+    number = _as_number(factor.data if factor else call.option("factor"))
     size = None
     if picture.size and number is not None and 0.01 <= number <= 64:
-        unit = 8 if at.option("latent") else 1
+        unit = 8 if call.option("latent") else 1
         sides = [pixels(round(each // unit * number) * unit) for each in picture.size]
         size = (sides[0], sides[1]) if sides[0] and sides[1] else None
-    return made_of(at, _resized(at, picture, size, None))
+    return made_of(call, _resized(call, picture, size, None))
 
 
-def _factor_in(at: At, name: str) -> Plain | None:
+def _factor_in(call: NodeCall, name: str) -> Plain | None:
     """Return the factor in an upscale model's name, such as 4x-UltraSharp."""
-    model = at.given(name)
+    model = call.given(name)
     match = _FACTOR.search(str(model.data)) if isinstance(model, Plain) else None
     return Plain(int(match[1] or match[2])) if match else None
 
@@ -164,57 +164,57 @@ def _as_number(data: object) -> float | None:
     return float(data) if isinstance(data, int | float) and not isinstance(data, bool) else None
 
 
-def by_kind(at: At) -> Mapping[str, Value]:
+def by_kind(call: NodeCall) -> Mapping[str, Value]:
     """Resize in the way that the node's ``kind`` says; a way that isn't known makes an unknown size."""
-    kind = str(at.known("kind", "")).lower()
+    kind = str(call.known("kind", "")).lower()
     if "multiplier" in kind:
-        return scale(at)
+        return scale(call)
     if "pixels" in kind:
-        return to_area(at)
+        return to_area(call)
     for length, longest in (("longer", True), ("shorter", False)):
         if length in kind:
-            takes = {**at.kind.takes, "length": at.kind.takes[length]}
-            row = replace(at.kind, takes=takes, options={**at.kind.options, "longest": longest})
-            return to_side(At(at.node, row, at.inputs))
+            takes = {**call.kind.takes, "length": call.kind.takes[length]}
+            row = replace(call.kind, takes=takes, options={**call.kind.options, "longest": longest})
+            return to_side(NodeCall(call.node, row, call.inputs))
     if not kind or kind.endswith(("dimensions", "width", "height")):
-        return resize(at)
-    return made_of(at, _resized(at, picture_of(at), None, None))
+        return resize(call)
+    return made_of(call, _resized(call, picture_of(call), None, None))
 
 
-def to_area(at: At) -> Mapping[str, Value]:
+def to_area(call: NodeCall) -> Mapping[str, Value]:
     """Resize to an area in megapixels, keeping the aspect ratio."""
-    picture, area = picture_of(at), _as_number(at.known("megapixels"))
+    picture, area = picture_of(call), _as_number(call.known("megapixels"))
     size = None
     if picture.size and area and 0.01 <= area <= 100:
         factor = (area * 1024 * 1024 / (picture.size[0] * picture.size[1])) ** 0.5
-        steps = at.known("resolution_steps", 1)
+        steps = call.known("resolution_steps", 1)
         steps = steps if isinstance(steps, int) and steps > 0 else 1
         size = (round(picture.size[0] * factor / steps) * steps, round(picture.size[1] * factor / steps) * steps)
-    return made_of(at, _resized(at, picture, size, None))
+    return made_of(call, _resized(call, picture, size, None))
 
 
-def to_side(at: At) -> Mapping[str, Value]:
+def to_side(call: NodeCall) -> Mapping[str, Value]:
     """Resize so that the longer side (or the shorter, by the row) has a given length, keeping the aspect ratio."""
-    picture, length = picture_of(at), side(at, "length")
+    picture, length = picture_of(call), side(call, "length")
     size = None
     if picture.size and isinstance(length, int):
-        measure = max if at.option("longest", True) else min
+        measure = max if call.option("longest", True) else min
         factor = length / measure(picture.size)
         size = (max(1, round(picture.size[0] * factor)), max(1, round(picture.size[1] * factor)))
-    return made_of(at, _resized(at, picture, size, None))
+    return made_of(call, _resized(call, picture, size, None))
 
 
-def _resized(at: At, picture: Picture, size: Size | None, why: Text | None) -> Picture:
-    method = at.plain("upscale_method") or Plain(at.option("method", "nearest-exact"))
-    unknown = None if size else (why or picture.size_reason or at.missing(_SIZE_UNKNOWN).reason)
-    resizes = (*picture.resizes, at.name)[-64:]
+def _resized(call: NodeCall, picture: PictureValue, size: Size | None, why: Text | None) -> PictureValue:
+    method = call.plain("upscale_method") or Plain(call.option("method", "nearest-exact"))
+    unknown = None if size else (why or picture.size_reason or call.missing(_SIZE_UNKNOWN).reason)
+    resizes = (*picture.resizes, call.name)[-64:]
     return replace(picture, size=size, size_reason=unknown, method=method, resizes=resizes)
 
 
-def upscaler(at: At) -> Mapping[str, Value]:
+def upscaler(call: NodeCall) -> Mapping[str, Value]:
     """Return an upscale model's file name, which contains its factor."""
-    value = at.plain("model_name")
-    return {} if value is None else {at.kind.gives[0]: value}
+    value = call.plain("model_name")
+    return {} if value is None else {call.kind.gives[0]: value}
 
 
 ROLES = {

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from zimage_app.domain.catalogue import SAMPLER_TRAITS
 from zimage_app.domain.text import Text
-from zimage_app.service.imports.comfy.at import At
+from zimage_app.service.imports.comfy.node_call import NodeCall
 from zimage_app.service.imports.comfy.roles.guidance import nag, negative_of
 from zimage_app.service.imports.comfy.roles.models import feature_note
 from zimage_app.service.imports.comfy.roles.schedules import OPTIONS, rest_of_steps, without_folder
@@ -21,7 +21,7 @@ from zimage_app.service.imports.comfy.values import (
     Noise,
     Note,
     Pass,
-    Picture,
+    PictureValue,
     Plain,
     Sampler,
     Sigmas,
@@ -62,37 +62,39 @@ _ALL_SIGMAS = Text(
 _BETWEEN = Text("what it does between the samplers does not exist here", "它在两次采样之间的处理这里没有")
 
 
-def run(at: At, latent: Picture, fields: Mapping[str, Value], notes: tuple[Note, ...] = ()) -> Picture:
+def run(
+    call: NodeCall, latent: PictureValue, fields: Mapping[str, Value], notes: tuple[Note, ...] = ()
+) -> PictureValue:
     """Return the latent after this sampler's pass; guider, sampler, sigmas and noise are inputs of these names."""
-    guider = at.flow("guider", Guider)
-    sampler, sigmas, noise = at.flow("sampler", Sampler), at.flow("sigmas", Sigmas), at.flow("noise", Noise)
+    guider = call.flow("guider", Guider)
+    sampler, sigmas, noise = (call.flow("sampler", Sampler), call.flow("sigmas", Sigmas), call.flow("noise", Noise))
     fields = {**_of_parts(guider, sampler, sigmas, noise), **fields}
-    if (noise and noise.off) or at.known("add_noise") in ("disable", False):
-        notes = (*notes, at.note(_NO_NOISE))
+    if (noise and noise.off) or call.known("add_noise") in ("disable", False):
+        notes = (*notes, call.note(_NO_NOISE))
     reason = _BETWEEN if latent.passes else _BEFORE
     between = [note_of(name, reason) for name in latent.changes] if latent.passes or latent.start else []
     if sigmas and _discards_penultimate(fields.get("sampler")):
-        notes = (*notes, at.note(_ALL_SIGMAS))
+        notes = (*notes, call.note(_ALL_SIGMAS))
     notes = merged(notes, latent.notes, between, *(part.notes for part in (guider, sampler, sigmas, noise) if part))
-    own, told = nag(at)
-    model, positive = (guider.model, guider.positive) if guider else (at.model(), at.conditioning("positive"))
+    own, extra_notes = nag(call)
+    model, positive = (guider.model, guider.positive) if guider else (call.model(), call.conditioning("positive"))
     guidance = {**model.guidance, **positive.guidance, **(guider.guidance if guider else {}), **own}
     done = Pass(
-        at.name,
+        call.name,
         model,
         positive,
-        guider.negative if guider else negative_of(at, guidance, fields.get("cfg")),
+        guider.negative if guider else negative_of(call, guidance, fields.get("cfg")),
         fields,
         sigmas.model if sigmas else None,
         latent.size,
         latent.size_reason,
         latent.method,
         latent.decoded_by if latent.method else "",
-        merged(notes, told),
+        merged(notes, extra_notes),
         guidance,
     )
     passes = (*latent.passes, done)[:_MAX_PASSES]
-    return Picture(size=latent.size, size_reason=latent.size_reason, passes=passes, start=latent.start)
+    return PictureValue(size=latent.size, size_reason=latent.size_reason, passes=passes, start=latent.start)
 
 
 def _discards_penultimate(sampler: Value | None) -> bool:
@@ -118,33 +120,33 @@ def _of_parts(
     return fields
 
 
-def sampler(at: At) -> Mapping[str, Value]:
+def sampler(call: NodeCall) -> Mapping[str, Value]:
     """Role of KSampler and nodes with its fields, also with separate guider, sampler and sigmas, or with a pipe."""
-    pipe = at.flow("pipe", Bundle) if at.option("pipe") else None
-    at = at.opened(pipe) if pipe else at
-    latent = at.flow("latent_image", Picture) or Picture()
+    pipe = call.flow("pipe", Bundle) if call.option("pipe") else None
+    call = call.opened(pipe) if pipe else call
+    latent = call.flow("latent_image", PictureValue) or PictureValue()
     fields: dict[str, Value] = {}
     for ours, theirs in FIELDS.items():
-        value = at.plain(*theirs) if theirs else None
+        value = call.plain(*theirs) if theirs else None
         if value is not None:
             fields[ours] = value
-    notes = at.unusual()
-    if at.option("part"):
-        more, told = _part(at)
+    notes = call.unusual()
+    if call.option("part"):
+        more, extra_notes = _part(call)
         fields |= more
-        notes = (*notes, *told)
-    if at.option("options"):
-        fields |= {name: value for name in OPTIONS if (value := at.plain(name)) is not None}
-    if at.option("script") in at.node.links:
-        notes = (*notes, at.note(_SCRIPT))
-    if at.option("own_way"):
-        notes = (*notes, at.note(_OWN_WAY))
-    if at.option("feature"):
-        notes = (*notes, feature_note(at, at.option("feature").split()))
-    if at.option("sampler_prefix") and (name := without_folder(fields.get("sampler"))) is not None:
+        notes = (*notes, *extra_notes)
+    if call.option("options"):
+        fields |= {name: value for name in OPTIONS if (value := call.plain(name)) is not None}
+    if call.option("script") in call.node.links:
+        notes = (*notes, call.note(_SCRIPT))
+    if call.option("own_way"):
+        notes = (*notes, call.note(_OWN_WAY))
+    if call.option("feature"):
+        notes = (*notes, feature_note(call, call.option("feature").split()))
+    if call.option("sampler_prefix") and (name := without_folder(fields.get("sampler"))) is not None:
         fields["sampler"] = name
-    picture = run(at, latent, fields, notes)
-    image = replace(picture, decoded_by=at.name)
+    picture = run(call, latent, fields, notes)
+    image = replace(picture, decoded_by=call.name)
     made: dict[str, Value] = {"latent": picture, "image": image, "denoised": picture}
     if pipe:
         made["pipe"] = Bundle({**pipe.parts, "latent": picture, "image": image})
@@ -152,31 +154,31 @@ def sampler(at: At) -> Mapping[str, Value]:
     return made
 
 
-def text_sampler(at: At) -> Mapping[str, Value]:
+def text_sampler(call: NodeCall) -> Mapping[str, Value]:
     """Role of samplers that take texts and a size and return pixels."""
     names = ("seed", "steps", "cfg", "shift")
-    fields: dict[str, Value] = {name: value for name in names if (value := at.plain(name)) is not None}
-    cfg = at.known("cfg")
-    if at.option("diffusers") and isinstance(cfg, int | float):  # diffusers' guidance scale is CFG minus 1
+    fields: dict[str, Value] = {name: value for name in names if (value := call.plain(name)) is not None}
+    cfg = call.known("cfg")
+    if call.option("diffusers") and isinstance(cfg, int | float):  # diffusers' guidance scale is CFG minus 1
         fields["cfg"] = Plain(float(cfg + 1 if cfg > 1 else 1))
-    size = sides(at)
-    latent = Picture(size=size if isinstance(size, tuple) else None)
+    size = sides(call)
+    latent = PictureValue(size=size if isinstance(size, tuple) else None)
     if isinstance(size, Missing):
         latent = replace(latent, size_reason=size.reason)
-    prompts = {at.kind.takes.get(name, name): Conditioning(text_of(at, name)) for name in ("positive", "negative")}
-    told = (feature_note(at, at.option("feature").split()),) if at.option("feature") else ()
-    picture = run(At(at.node, at.kind, {**at.inputs, **prompts}), latent, fields, told)
-    return {"image": replace(picture, decoded_by=at.name)}
+    prompts = {call.kind.takes.get(name, name): Conditioning(text_of(call, name)) for name in ("positive", "negative")}
+    extra_notes = (feature_note(call, call.option("feature").split()),) if call.option("feature") else ()
+    picture = run(NodeCall(call.node, call.kind, {**call.inputs, **prompts}), latent, fields, extra_notes)
+    return {"image": replace(picture, decoded_by=call.name)}
 
 
-def _part(at: At) -> tuple[dict[str, Value], tuple[Note, ...]]:
+def _part(call: NodeCall) -> tuple[dict[str, Value], tuple[Note, ...]]:
     """Convert KSamplerAdvanced's range of steps: a later start becomes a denoise below 1."""
-    steps, start, end = (at.known(name) for name in ("steps", "start_at_step", "end_at_step"))
+    steps, start, end = (call.known(name) for name in ("steps", "start_at_step", "end_at_step"))
     notes: list[Note] = []
-    unknown = next((v for name in ("start_at_step", "end_at_step") if isinstance(v := at.plain(name), Missing)), None)
+    unknown = next((v for name in ("start_at_step", "end_at_step") if isinstance(v := call.plain(name), Missing)), None)
     if unknown:
         notes.append(
-            at.note(
+            call.note(
                 Text(
                     f"which of its steps it runs isn't known, {unknown.reason.en}",
                     f"无法得知它运行哪些步，{unknown.reason.zh}",
@@ -187,7 +189,7 @@ def _part(at: At) -> tuple[dict[str, Value], tuple[Note, ...]]:
         return {}, tuple(notes)
     if isinstance(end, int) and end < steps:
         notes.append(
-            at.note(
+            call.note(
                 Text(
                     f"it stops after {end} of {steps} steps; a stage here always runs to the end",
                     f"它在 {steps} 步中的第 {end} 步停止；这里的阶段总会跑完",
@@ -197,8 +199,8 @@ def _part(at: At) -> tuple[dict[str, Value], tuple[Note, ...]]:
     if not isinstance(start, int) or not 0 < start < steps:
         return {}, tuple(notes)
     left, denoise = rest_of_steps(steps, start)
-    said = f"start_at_step {start}/{steps} → {left} × denoise {denoise:g}"
-    notes.append(at.note(Text(said, said), translated=True))
+    summary = f"start_at_step {start}/{steps} → {left} × denoise {denoise:g}"
+    notes.append(call.note(Text(summary, summary), translated=True))
     return {"steps": Plain(left), "denoise": Plain(denoise)}, tuple(notes)
 
 

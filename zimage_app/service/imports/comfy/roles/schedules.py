@@ -6,9 +6,19 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from zimage_app.domain.text import Text
-from zimage_app.service.imports.comfy.at import At
+from zimage_app.service.imports.comfy.node_call import NodeCall
 from zimage_app.service.imports.comfy.roles.guidance import nag, negative_of
-from zimage_app.service.imports.comfy.values import Guider, Missing, Model, Noise, Note, Plain, Sampler, Sigmas, Value
+from zimage_app.service.imports.comfy.values import (
+    Guider,
+    Missing,
+    ModelValue,
+    Noise,
+    Note,
+    Plain,
+    Sampler,
+    Sigmas,
+    Value,
+)
 
 OPTIONS = ("eta", "s_noise", "r", "solver_type")
 _FLOW_KINDS = (
@@ -36,29 +46,31 @@ _MODELS_OWN = Text(
 )
 
 
-def noise(at: At) -> Mapping[str, Value]:
+def noise(call: NodeCall) -> Mapping[str, Value]:
     """Return noise from a seed, or no noise."""
-    return {at.kind.gives[0]: Noise(at.plain("noise_seed"), off=bool(at.option("adds_none")), notes=at.unusual())}
+    return {
+        call.kind.gives[0]: Noise(call.plain("noise_seed"), off=bool(call.option("adds_none")), notes=call.unusual())
+    }
 
 
-def guider(at: At) -> Mapping[str, Value]:
+def guider(call: NodeCall) -> Mapping[str, Value]:
     """Return a guider with model and prompts; CFG is 1 if the node has none."""
-    cfg = at.plain("cfg") or Plain(1.0)
-    settings, notes = nag(at)
-    negative = negative_of(at, settings, cfg)
-    made = Guider(at.model(), at.conditioning("positive"), negative, cfg, settings).noted(*notes)
-    return {at.kind.gives[0]: made.noted(at.note(_NO_GUIDANCE)) if at.option("unusual") else made}
+    cfg = call.plain("cfg") or Plain(1.0)
+    settings, notes = nag(call)
+    negative = negative_of(call, settings, cfg)
+    made = Guider(call.model(), call.conditioning("positive"), negative, cfg, settings).noted(*notes)
+    return {call.kind.gives[0]: made.noted(call.note(_NO_GUIDANCE)) if call.option("unusual") else made}
 
 
-def sampler(at: At) -> Mapping[str, Value]:
+def sampler(call: NodeCall) -> Mapping[str, Value]:
     """Return a sampler object by the row's name or the one in ``sampler_name``, with the node's options."""
-    name = at.plain("sampler_name")
-    if (fixed := at.option("name")) is not None:
-        name = Plain(f"{fixed}_gpu" if at.known("noise_device") == "gpu" else fixed)
-    if at.option("prefix"):
+    name = call.plain("sampler_name")
+    if (fixed := call.option("name")) is not None:
+        name = Plain(f"{fixed}_gpu" if call.known("noise_device") == "gpu" else fixed)
+    if call.option("prefix"):
         name = without_folder(name)
-    options = {key: value for key in at.option("options", "").split() if (value := at.plain(key)) is not None}
-    return {"sampler": Sampler(name or at.missing(_NO_WRAP), options, notes=at.unusual())}
+    options = {key: value for key in call.option("options", "").split() if (value := call.plain(key)) is not None}
+    return {"sampler": Sampler(name or call.missing(_NO_WRAP), options, notes=call.unusual())}
 
 
 def without_folder(name: Value | None) -> Plain | Missing | None:
@@ -68,67 +80,67 @@ def without_folder(name: Value | None) -> Plain | Missing | None:
     return name if isinstance(name, Plain | Missing) else None
 
 
-def wrapped_sampler(at: At) -> Mapping[str, Value]:
+def wrapped_sampler(call: NodeCall) -> Mapping[str, Value]:
     """Return the inner sampler of a node that wraps one, with a note."""
-    inner = at.flow("sampler", Sampler)
-    return {"sampler": inner.noted(at.note(_NO_WRAP))} if inner else {}
+    inner = call.flow("sampler", Sampler)
+    return {"sampler": inner.noted(call.note(_NO_WRAP))} if inner else {}
 
 
-def sigmas(at: At) -> Mapping[str, Value]:
+def sigmas(call: NodeCall) -> Mapping[str, Value]:
     """Return a schedule by the row's name or the one in ``scheduler``."""
-    fields = _fields(at, "steps", "denoise", "scheduler")
+    fields = _fields(call, "steps", "denoise", "scheduler")
     notes: list[Note] = []
-    if (fixed := at.option("scheduler")) is not None:
+    if (fixed := call.option("scheduler")) is not None:
         fields["scheduler"] = Plain(fixed)
-    if at.option("beta") and (at.known("alpha"), at.known("beta")) != (0.6, 0.6):
-        notes.append(at.note(_BETA))
-    if at.option("bounds"):
-        notes.append(at.note(_MODELS_OWN))
-    return {"sigmas": Sigmas(fields, at.flow("model", Model), notes=tuple(notes))}
+    if call.option("beta") and (call.known("alpha"), call.known("beta")) != (0.6, 0.6):
+        notes.append(call.note(_BETA))
+    if call.option("bounds"):
+        notes.append(call.note(_MODELS_OWN))
+    return {"sigmas": Sigmas(fields, call.flow("model", ModelValue), notes=tuple(notes))}
 
 
-def flow_match(at: At) -> Mapping[str, Value]:
+def flow_match(call: NodeCall) -> Mapping[str, Value]:
     """Return the flow_match schedule, whose shift is the node's own field (HOW-IT-COMPUTES.md section 3)."""
-    kinds = [ours for theirs, ours in _FLOW_KINDS if at.known(theirs) in ("enable", True)]
-    fields = {**_fields(at, "steps", "shift"), "scheduler": Plain(kinds[0] if kinds else "flow_match")}
-    unusual = [name for name, usual in _FLOW_USUAL if at.known(name) not in usual]
-    end, steps = at.known("end_at_step"), at.known("steps")
+    kinds = [ours for theirs, ours in _FLOW_KINDS if call.known(theirs) in ("enable", True)]
+    fields = {**_fields(call, "steps", "shift"), "scheduler": Plain(kinds[0] if kinds else "flow_match")}
+    unusual = [name for name, usual in _FLOW_USUAL if call.known(name) not in usual]
+    end, steps = call.known("end_at_step"), call.known("steps")
     if isinstance(end, int) and isinstance(steps, int) and end < steps:
         unusual.append("end_at_step")
-    notes = tuple(at.note(Text(f"{name} does not exist here", f"这里没有 {name}")) for name in unusual)
+    notes = tuple(call.note(Text(f"{name} does not exist here", f"这里没有 {name}")) for name in unusual)
     return {"sigmas": Sigmas(fields, own_names=True, notes=notes)}
 
 
-def changed_sigmas(at: At) -> Mapping[str, Value]:
+def changed_sigmas(call: NodeCall) -> Mapping[str, Value]:
     """Return the unchanged input schedule of a node that changes it, with a note."""
-    inner = next((found for name in at.inputs if (found := at.flow(name, Sigmas)) is not None), None)
+    inner = next((found for name in call.inputs if (found := call.flow(name, Sigmas)) is not None), None)
     if inner is None:
-        return dict.fromkeys(at.kind.gives, own_sigmas(at)["sigmas"])
-    return dict.fromkeys(at.kind.gives, inner.noted(at.note(_NO_SIGMAS)))
+        return dict.fromkeys(call.kind.gives, own_sigmas(call)["sigmas"])
+    return dict.fromkeys(call.kind.gives, inner.noted(call.note(_NO_SIGMAS)))
 
 
-def split_sigmas(at: At) -> Mapping[str, Value]:
+def split_sigmas(call: NodeCall) -> Mapping[str, Value]:
     """Split a schedule into its first steps and the rest, which is a denoise below 1 (see ``rest_of_steps``).
 
     The node says the step, or the rest's share of all steps in ``denoise``.
     """
-    inner = at.flow("sigmas", Sigmas)
+    inner = call.flow("sigmas", Sigmas)
     steps = inner.fields.get("steps") if inner else None
-    cut = at.known("step")
-    part = at.known("denoise")
+    cut = call.known("step")
+    part = call.known("denoise")
     if isinstance(part, int | float) and isinstance(steps, Plain) and isinstance(steps.data, int):
         cut = steps.data - round(steps.data * part)
     if inner is None or not isinstance(steps, Plain) or not isinstance(steps.data, int) or not isinstance(cut, int):
-        return changed_sigmas(at)
+        return changed_sigmas(call)
     if not 0 < cut < steps.data < 10_000:
-        return changed_sigmas(at)
+        return changed_sigmas(call)
     stops = Text(f"it stops after {cut} of {steps.data} steps; a stage here always runs to the end",
                  f"它在 {steps.data} 步中的第 {cut} 步停止；这里的阶段总会跑完")  # fmt: skip
-    first = replace(inner, fields={**inner.fields, "steps": Plain(cut)}).noted(at.note(stops))
+    first = replace(inner, fields={**inner.fields, "steps": Plain(cut)}).noted(call.note(stops))
     left, denoise = rest_of_steps(steps.data, cut)
-    said = f"step {cut}/{steps.data} → {left} × denoise {denoise:g}"
+    summary = f"step {cut}/{steps.data} → {left} × denoise {denoise:g}"
     rest = replace(inner, fields={**inner.fields, "steps": Plain(left), "denoise": Plain(denoise)})
-    return {"sigmas": first, "low_sigmas": rest.noted(at.note(Text(said, said), translated=True))}
+    return {"sigmas": first, "low_sigmas": rest.noted(call.note(Text(summary, summary), translated=True))}
 
 
 def rest_of_steps(steps: int, start: int) -> tuple[int, float]:
@@ -143,16 +155,16 @@ def rest_of_steps(steps: int, start: int) -> tuple[int, float]:
     return left, denoise
 
 
-def own_sigmas(at: At) -> Mapping[str, Value]:
+def own_sigmas(call: NodeCall) -> Mapping[str, Value]:
     """Return an unknown or hand-written schedule, of which only the number of steps is used."""
-    fields = _fields(at, "steps", "denoise")
-    if isinstance(listed := at.known("sigmas"), str):
+    fields = _fields(call, "steps", "denoise")
+    if isinstance(listed := call.known("sigmas"), str):
         fields["steps"] = Plain(max(1, len(listed.replace(",", " ").split()) - 1))
-    return {"sigmas": Sigmas({"scheduler": at.missing(_NO_SIGMAS), "steps": at.missing(_NO_SIGMAS), **fields})}
+    return {"sigmas": Sigmas({"scheduler": call.missing(_NO_SIGMAS), "steps": call.missing(_NO_SIGMAS), **fields})}
 
 
-def _fields(at: At, *names: str) -> dict[str, Value]:
-    return {name: value for name in names if (value := at.plain(name)) is not None}
+def _fields(call: NodeCall, *names: str) -> dict[str, Value]:
+    return {name: value for name in names if (value := call.plain(name)) is not None}
 
 
 ROLES = {

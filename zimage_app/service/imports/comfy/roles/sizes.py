@@ -7,9 +7,9 @@ import re
 from collections.abc import Mapping
 
 from zimage_app.domain.text import Text
-from zimage_app.service.imports.comfy.at import At
+from zimage_app.service.imports.comfy.node_call import NodeCall
 from zimage_app.service.imports.comfy.roles.switches import truth
-from zimage_app.service.imports.comfy.values import Missing, Note, Picture, Plain, Size, Value
+from zimage_app.service.imports.comfy.values import Missing, Note, PictureValue, Plain, Size, Value
 
 _MAX_SIDE = 100_000
 _WIDTH_HEIGHT = re.compile(r"(?<!\d)(\d{2,5})\s*[x×*X,]\s*(\d{2,5})(?!\d)")
@@ -25,61 +25,56 @@ def pixels(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _MAX_SIDE else None
 
 
-def side(at: At, name: str) -> int | Missing | None:
+def side(call: NodeCall, name: str) -> int | Missing | None:
     """Return a side from a node's input; None if the input is missing or isn't a valid number of pixels."""
-    value = at.plain(name)
+    value = call.plain(name)
     return pixels(value.data) if isinstance(value, Plain) else value
 
 
-def sides(at: At, width: str = "width", height: str = "height") -> Size | Missing | None:
+def sides(call: NodeCall, width: str = "width", height: str = "height") -> Size | Missing | None:
     """Return both sides from a node's inputs; None if one isn't valid."""
-    found = (side(at, width), side(at, height))
+    found = (side(call, width), side(call, height))
     for each in found:
         if isinstance(each, Missing):
             return each
     return (found[0], found[1]) if isinstance(found[0], int) and isinstance(found[1], int) else None
 
 
-def empty(at: At) -> Mapping[str, Value]:
-    """Return an empty latent of the node's size."""
-    return _outputs(at, _size(at))
-
-
-def size(at: At) -> Mapping[str, Value]:
+def size(call: NodeCall) -> Mapping[str, Value]:
     """Return width and height as numbers, and a latent of that size if the node has that output."""
-    return _outputs(at, _size(at))
+    return _outputs(call, _size(call))
 
 
-def _size(at: At) -> Size | Missing:
+def _size(call: NodeCall) -> Size | Missing:
     """Return the size named by ``preset``, or else that of a ratio and an area, or else the sides."""
-    preset = at.plain("preset")
+    preset = call.plain("preset")
     if isinstance(preset, Missing):
         return preset
     found: Size | Missing | None = None
     named = str(preset.data) if preset else ""
     if not re.match(r"\s*(custom|manual|none|width)\b", named, re.IGNORECASE):
-        found = _tabled(at, named) or _named_size(named) or _by_ratio(at, named)
-    found = _overridden(at) or found or sides(at)
+        found = _tabled(call, named) or _named_size(named) or _by_ratio(call, named)
+    found = _overridden(call) or found or sides(call)
     if found is None:
-        return at.missing(_NO_SIZE)
+        return call.missing(_NO_SIZE)
     if isinstance(found, Missing):
         return found
-    if _turned(at, found):
+    if _turned(call, found):
         found = (found[1], found[0])
-    scale = at.known("scale", 1.0)
+    scale = call.known("scale", 1.0)
     if isinstance(scale, int | float) and not isinstance(scale, bool) and scale != 1 and 0.05 <= scale <= 16:
         found = (int(found[0] * scale), int(found[1] * scale))
     return found
 
 
-def _overridden(at: At) -> Size | None:
+def _overridden(call: NodeCall) -> Size | None:
     """Return the sides that override a preset, if both are set."""
-    found = sides(at, "override_width", "override_height")
+    found = sides(call, "override_width", "override_height")
     return found if isinstance(found, tuple) else None
 
 
-def _turned(at: At, found: Size) -> bool:
-    swap = at.known("swap")
+def _turned(call: NodeCall, found: Size) -> bool:
+    swap = call.known("swap")
     if isinstance(swap, str) and swap.lower() in ("portrait", "landscape"):
         return (found[0] < found[1]) != (swap.lower() == "portrait") and found[0] != found[1]
     return swap is not None and truth(swap)
@@ -90,19 +85,19 @@ def _named_size(text: str) -> Size | None:
     return (int(match[1]), int(match[2])) if match else None
 
 
-def _tabled(at: At, name: str) -> Size | None:
+def _tabled(call: NodeCall, name: str) -> Size | None:
     """Return a size of the row's ``sizes``, scaled by ``factors`` and rounded down to ``grid``; upright by default."""
-    sizes = at.option("sizes", {})
+    sizes = call.option("sizes", {})
     if name not in sizes:
         return None
-    factor, grid = at.option("factors", {}).get(str(at.known("factor")), 1.0), at.option("grid", 8)
+    factor, grid = call.option("factors", {}).get(str(call.known("factor")), 1.0), call.option("grid", 8)
     long, short = (int(each * factor // grid * grid) for each in sizes[name])
-    return (long, short) if truth(at.known("across", False)) else (short, long)
+    return (long, short) if truth(call.known("across", False)) else (short, long)
 
 
-def _by_ratio(at: At, text: str) -> Size | None:
+def _by_ratio(call: NodeCall, text: str) -> Size | None:
     """Return the size of a ratio with an area in ``megapixels``; sides are rounded to multiples of ``multiple``."""
-    match, area = _RATIO.search(text), at.known("megapixels")
+    match, area = _RATIO.search(text), call.known("megapixels")
     if match is None or isinstance(area, bool):
         return None
     if isinstance(area, str):
@@ -111,45 +106,45 @@ def _by_ratio(at: At, text: str) -> Size | None:
     across, down = float(match[1]), float(match[2])
     if not isinstance(area, int | float) or not 0.01 <= area <= 100 or not across or not down:
         return None
-    multiple = at.known("multiple", at.option("multiple", 8))
+    multiple = call.known("multiple", call.option("multiple", 8))
     multiple = multiple if isinstance(multiple, int) and 0 < multiple <= 1024 else 8
-    scale = math.sqrt(area * at.option("megapixel", _MEGAPIXEL) / (across * down))
+    scale = math.sqrt(area * call.option("megapixel", _MEGAPIXEL) / (across * down))
     found = [max(1, round(each * scale / multiple)) * multiple for each in (across, down)]
     return found[0], found[1]
 
 
-def _outputs(at: At, found: Size | Missing) -> Mapping[str, Value]:
+def _outputs(call: NodeCall, found: Size | Missing) -> Mapping[str, Value]:
     """Return the outputs latent, width, height and text that the node has; others are the inputs of their names."""
     made: dict[str, Value] = {}
     if isinstance(found, Missing):
-        made = {"latent": Picture(size_reason=found.reason), "width": found, "height": found, "text": found}
+        made = {"latent": PictureValue(size_reason=found.reason), "width": found, "height": found, "text": found}
     else:
         made = {
-            "latent": Picture(size=found, notes=batch(at)),
+            "latent": PictureValue(size=found, notes=batch(call)),
             "width": Plain(found[0]),
             "height": Plain(found[1]),
             "text": Plain(f"{found[0]}x{found[1]}"),
         }
-    return {name: made[name] for name in at.kind.gives if name in made}
+    return {name: made[name] for name in call.kind.gives if name in made}
 
 
-def batch(at: At) -> tuple[Note, ...]:
+def batch(call: NodeCall) -> tuple[Note, ...]:
     """Make a note if the node makes a batch of several pictures."""
-    size = at.known("batch_size")
+    size = call.known("batch_size")
     if not isinstance(size, int) or size < 2:
         return ()
-    return (at.note(Text(f"a batch of {size}; here one picture is made", f"一批 {size} 张；这里只生成一张")),)
+    return (call.note(Text(f"a batch of {size}; here one picture is made", f"一批 {size} 张；这里只生成一张")),)
 
 
-def size_of_picture(at: At) -> Mapping[str, Value]:
+def size_of_picture(call: NodeCall) -> Mapping[str, Value]:
     """Return the sides of a picture or latent input."""
-    picture = next((found for name in at.inputs if (found := at.flow(name, Picture)) is not None), None)
+    picture = next((found for name in call.inputs if (found := call.flow(name, PictureValue)) is not None), None)
     if picture is None or picture.size is None:
         why = picture.size_reason if picture and picture.size_reason else None
-        lost: Value = Missing(why) if why else at.missing(_NO_SIZE)
-        return {name: lost for name in at.kind.gives if name in ("width", "height", "count")}
+        lost: Value = Missing(why) if why else call.missing(_NO_SIZE)
+        return {name: lost for name in call.kind.gives if name in ("width", "height", "count")}
     given = {"width": Plain(picture.size[0]), "height": Plain(picture.size[1]), "count": Plain(1)}
-    return {name: given[name] for name in at.kind.gives if name in given}
+    return {name: given[name] for name in call.kind.gives if name in given}
 
 
-ROLES = {"empty latent": empty, "size": size, "size of picture": size_of_picture}
+ROLES = {"empty latent": size, "size": size, "size of picture": size_of_picture}

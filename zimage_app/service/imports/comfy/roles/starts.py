@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from zimage_app.domain.text import Text
-from zimage_app.service.imports.comfy.at import At
+from zimage_app.service.imports.comfy.node_call import NodeCall
 from zimage_app.service.imports.comfy.roles.pictures import made_of, picture_of, remake
-from zimage_app.service.imports.comfy.values import Mask, Note, Picture, Plain, Start, Value
+from zimage_app.service.imports.comfy.values import Mask, Note, PictureValue, Plain, Start, Value
 
 _SIZE_UNKNOWN = Text("the size of the picture that it loads isn't known", "无法得知它读取的图片的尺寸")
 _PLACE = re.compile(r"\[(?:input|output|temp)\]\s*$")
@@ -41,72 +41,74 @@ _GROWN = 6
 """ComfyUI's default of grow_mask_by."""
 
 
-def load(at: At) -> Mapping[str, Value]:
+def load(call: NodeCall) -> Mapping[str, Value]:
     """Load a picture, or only a mask of it; the imported file names it but doesn't contain it."""
-    name = at.known("image")
+    name = call.known("image")
     file = _PLACE.sub("", name).strip() if isinstance(name, str) else ""
-    of_colours = str(at.known("channel", "alpha")).lower() in ("red", "green", "blue")
-    picture = Picture(start=Start(at.name, file), size_reason=at.missing(_SIZE_UNKNOWN).reason)
-    return made_of(at, picture, mask=Mask(file, of_colours))
+    of_colours = str(call.known("channel", "alpha")).lower() in ("red", "green", "blue")
+    picture = PictureValue(start=Start(call.name, file), size_reason=call.missing(_SIZE_UNKNOWN).reason)
+    return made_of(call, picture, mask=Mask(file, of_colours))
 
 
-def pad(at: At) -> Mapping[str, Value]:
+def pad(call: NodeCall) -> Mapping[str, Value]:
     """Extend a start picture's canvas; the added part becomes a mask."""
-    picture = picture_of(at)
+    picture = picture_of(call)
     start, size = picture.start, picture.size
-    sides = [side for name in ("left", "top", "right", "bottom") if isinstance(side := at.known(name, 0), int)]
+    sides = [side for name in ("left", "top", "right", "bottom") if isinstance(side := call.known(name, 0), int)]
     if start is None or picture.passes or start.padded_by or len(sides) < 4:
-        return remake(at)
+        return remake(call)
     left, top, right, bottom = sides
-    feather = at.known("feathering", 0)
+    feather = call.known("feathering", 0)
     larger = None if size is None else (size[0] + left + right, size[1] + top + bottom)
-    made = replace(picture, start=replace(start, padded_by=at.name), size=larger).noted(at.note(_PADS, translated=True))
+    made = replace(picture, start=replace(start, padded_by=call.name), size=larger).noted(
+        call.note(_PADS, translated=True)
+    )
     added = Mask(extend=(left, top, right, bottom), feather=feather if isinstance(feather, int) else 0)
-    return made_of(at, made, mask=added)
+    return made_of(call, made, mask=added)
 
 
-def mask_latent(at: At) -> Mapping[str, Value]:
+def mask_latent(call: NodeCall) -> Mapping[str, Value]:
     """Set a noise mask on a latent, so that the unmasked part is kept."""
-    picture = picture_of(at)
-    if at.known("noise_mask", True) is not False:
-        mask, note = _mask(at, picture)
+    picture = picture_of(call)
+    if call.known("noise_mask", True) is not False:
+        mask, note = _mask(call, picture)
         picture = picture.noted(note)
         if picture.start and mask:
             picture = replace(picture, start=replace(picture.start, mask=mask))
-    return {**at.passed(), **made_of(at, picture)}
+    return {**call.passed(), **made_of(call, picture)}
 
 
-def _mask(at: At, picture: Picture) -> tuple[Mask | None, Note]:
+def _mask(call: NodeCall, picture: PictureValue) -> tuple[Mask | None, Note]:
     if picture.start is None or picture.passes:
-        return None, at.note(_NO_START)
-    mask = at.flow("mask", Mask)
+        return None, call.note(_NO_START)
+    mask = call.flow("mask", Mask)
     if mask is None:
-        return None, at.note(_NO_MASK)
-    rule = at.option("rule")
+        return None, call.note(_NO_MASK)
+    rule = call.option("rule")
     if rule == "grey":
-        grown = at.known("grow_mask_by", _GROWN)
+        grown = call.known("grow_mask_by", _GROWN)
         mask = replace(mask, feather=max(mask.feather, grown // 2 if isinstance(grown, int) else 0))
-    return mask, at.note(_RULES[rule], translated=True)
+    return mask, call.note(_RULES[rule], translated=True)
 
 
-def change_mask(at: At) -> Mapping[str, Value]:
+def change_mask(call: NodeCall) -> Mapping[str, Value]:
     """Change a mask in an unsupported way."""
-    mask = at.flow("mask", Mask)
-    return {} if mask is None else {"mask": mask.changed_by(at.name)}
+    mask = call.flow("mask", Mask)
+    return {} if mask is None else {"mask": mask.changed_by(call.name)}
 
 
-def picture_as_mask(at: At) -> Mapping[str, Value]:
+def picture_as_mask(call: NodeCall) -> Mapping[str, Value]:
     """Convert a loaded picture's brightness or transparency to a mask."""
-    picture = picture_of(at)
+    picture = picture_of(call)
     if picture.start is None or picture.passes:
         return {}
-    of_colours = str(at.known("channel", "red")).lower() != "alpha"
+    of_colours = str(call.known("channel", "red")).lower() != "alpha"
     return {"mask": Mask(picture.start.file, of_colours, changes=picture.changes)}
 
 
-def differential(at: At) -> Mapping[str, Value]:
+def differential(call: NodeCall) -> Mapping[str, Value]:
     """Enable differential diffusion for samplers whose latent is masked."""
-    return {"model": replace(at.model(), differential=at.plain("strength") or Plain(1.0))}
+    return {"model": replace(call.model(), differential=call.plain("strength") or Plain(1.0))}
 
 
 ROLES = {

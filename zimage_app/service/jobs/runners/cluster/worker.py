@@ -167,7 +167,7 @@ class Worker:
         def stopped() -> bool:
             return spec.job in self._stopped
 
-        source = find_model(spec.model, self._config.shelves)
+        source = find_model(spec.model, self._config.model_folders)
         generator = self._slot.model(source, lambda text: tell(LoadingMessage(text)), stopped)
         tell(spec.plan)
         with closing(generator.stream(spec.plan, stopped)) as events:

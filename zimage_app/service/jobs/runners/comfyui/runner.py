@@ -17,7 +17,7 @@ from PIL import Image
 from zimage_app.domain.errors import GenerationError, StudioError
 from zimage_app.domain.events import Picture, Warned
 from zimage_app.domain.plan import GenerationPlan, StagePlan
-from zimage_app.domain.record import ImageRecord, StageRecord, Surroundings, new_id
+from zimage_app.domain.record import ImageRecord, RunEnvironment, StageRecord, new_id
 from zimage_app.domain.text import Text
 from zimage_app.domain.version import __version__
 from zimage_app.service.exports.comfy.names import file_names
@@ -205,7 +205,7 @@ class ComfyRunner(RemoteRunner):
             height=last.height,
             seconds=round(time.monotonic() - run.begun, 3),
             stages=tuple(_stage_record(stage, run.seconds.get(stage.number, 0.0)) for stage in run.plan.stages),
-            surroundings=Surroundings(
+            surroundings=RunEnvironment(
                 app=__version__,
                 torch=torch,
                 device=device,

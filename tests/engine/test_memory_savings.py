@@ -15,7 +15,7 @@ from torch import Tensor
 from zimage_app.domain.events import Event, Failed, Finished, StageDone, Warned
 from zimage_app.domain.plan import make_plan
 from zimage_app.domain.request import GenerationRequest
-from zimage_app.engine import relief as module
+from zimage_app.engine import memory_savings as module
 from zimage_app.engine.run import run
 from zimage_app.models.components import Components
 from zimage_app.models.device import is_out_of_memory

@@ -15,14 +15,14 @@ from torch import Tensor
 from zimage_app.domain.errors import GenerationError
 from zimage_app.domain.events import Warned
 from zimage_app.domain.text import Text
-from zimage_app.models.components import Components, Offloadable, TiledCodec
+from zimage_app.models.components import Components
 from zimage_app.models.device import empty_cache, is_out_of_memory
 
 _Item = TypeVar("_Item")
 _Made = TypeVar("_Made")
 
 
-class Relief:
+class MemorySavings:
     """The memory savings of one run so far. Offloaded weights stay offloaded until the model is loaded again."""
 
     def __init__(self, components: Components) -> None:
@@ -33,14 +33,12 @@ class Relief:
     def decode(self, latent: Tensor) -> Tensor:
         """Decode a latent, in tiles if need be; arguments and result as of ``Codec.decode``."""
         codec = self._components.codec
-        if self.tiled and isinstance(codec, TiledCodec):
-            return codec.decode_tiled(latent)
-        return codec.decode(latent)
+        return codec.decode_tiled(latent) if self.tiled else codec.decode(latent)
 
     def more(self, *, decoding: bool) -> Text | None:
         """Apply the next memory saving and return a message about it; None if there is none left."""
         parts = self._components
-        if decoding and not self.tiled and isinstance(parts.codec, TiledCodec):
+        if decoding and not self.tiled:
             self.tiled = True
             return Text(
                 "Memory ran out while the picture was decoded, so that is done in tiles; colours may differ a little.",
@@ -48,13 +46,13 @@ class Relief:
             )
         if not has_own_memory(parts.transformer.device):
             return None
-        if isinstance(parts.text, Offloadable) and parts.text.offload():
+        if parts.text.offload():
             return Text(
                 "Memory ran out, so the text encoder stays in the computer's memory; its layers visit the device one by"
                 " one.",
                 "显存不足，文本编码器已移至内存，并逐层调入显存。",
             )
-        if isinstance(parts.transformer, Offloadable) and parts.transformer.offload():
+        if parts.transformer.offload():
             return Text(
                 "Memory ran out, so half of the transformer's blocks that were on the device wait in the computer's"
                 " memory and visit it one by one: slower, the same picture.",
@@ -68,8 +66,8 @@ def has_own_memory(device: torch.device) -> bool:
     return device.type != "cpu"
 
 
-def with_relief(
-    work: Callable[[], Generator[_Item, None, _Made]], relief: Relief, *, decoding: bool = False
+def with_savings(
+    work: Callable[[], Generator[_Item, None, _Made]], savings: MemorySavings, *, decoding: bool = False
 ) -> Generator[_Item | Warned, None, _Made]:
     """Run ``work``; whenever memory runs out, apply the next saving, yield a warning and run ``work`` again.
 
@@ -85,19 +83,19 @@ def with_relief(
             asked = _asked_for(error)
         # Outside the except block: the traceback's frames keep the failed attempt's tensors alive until here.
         try:
-            said = relief.more(decoding=decoding)
+            message = savings.more(decoding=decoding)
         except (RuntimeError, MemoryError) as error:  # the computer's memory has no room for offloaded weights
             if not is_out_of_memory(error):
                 raise
-            said = None
+            message = None
         empty_cache()
-        if said is None:
+        if message is None:
             raise out_of_memory(asked)
-        yield Warned((said,))
+        yield Warned((message,))
 
 
-def quietly(work: Callable[[], _Made]) -> Generator[Warned, None, _Made]:
-    """Turn a plain function into a generator without events, for ``with_relief``."""
+def without_events(work: Callable[[], _Made]) -> Generator[Warned, None, _Made]:
+    """Turn a plain function into a generator without events, for ``with_savings``."""
     yield from ()
     return work()
 

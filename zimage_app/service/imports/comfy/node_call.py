@@ -1,4 +1,4 @@
-"""A node during evaluation: gives roles access to its input values by the role's own names."""
+"""One node's evaluation: gives roles access to the node's input values by the role's own names."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from zimage_app.service.imports.comfy.values import (
     Bundle,
     Clip,
     Conditioning,
-    Foreign,
     Guider,
     Mask,
     Missing,
-    Model,
+    ModelValue,
     Noise,
     Note,
-    Picture,
+    PictureValue,
     Plain,
     Sampler,
     Sigmas,
+    UnknownNodeOutput,
     Vae,
     Value,
     missing,
@@ -40,12 +40,12 @@ UNNAMED = Text(
     "这个文件里它的数值没有名称，而其顺序未知",
 )
 _COMMENT = re.compile(r"/\*.*?(?:\*/|(?P<open>\Z))|//[^\n]*", re.DOTALL)
-"""A comment, or the rest of the text after a ``/*`` without end: else each later one would look for the end again."""
+"""A comment, or all text after an unclosed ``/*``, so that later ones aren't searched for the end again."""
 _LINE_COMMENT = re.compile(r"//[^\n]*")
 _PREFIXES: tuple[tuple[str, type[Value]], ...] = (
-    ("model", Model), ("unet", Model), ("clip", Clip), ("vae", Vae), ("positive", Conditioning),
-    ("negative", Conditioning), ("conditioning", Conditioning), ("latent", Picture), ("samples", Picture),
-    ("image", Picture), ("pixels", Picture), ("mask", Mask),
+    ("model", ModelValue), ("unet", ModelValue), ("clip", Clip), ("vae", Vae), ("positive", Conditioning),
+    ("negative", Conditioning), ("conditioning", Conditioning), ("latent", PictureValue), ("samples", PictureValue),
+    ("image", PictureValue), ("pixels", PictureValue), ("mask", Mask),
 )  # fmt: skip
 """(prefix of an input's or output's name, type of value that it carries), common to all node packs."""
 _CHANGED: dict[type[Value], Text] = {
@@ -56,7 +56,7 @@ _CHANGED: dict[type[Value], Text] = {
             "无法识别此节点；它所做的改动未带入",
         ),
     ),
-    Model: Text(
+    ModelValue: Text(
         "this node isn't known here; what it changes in the model is not carried over",
         "无法识别此节点；它对模型的改动未带入",
     ),
@@ -67,7 +67,7 @@ _CHANGED: dict[type[Value], Text] = {
 }
 
 
-class At:
+class NodeCall:
     """A node with its row of the catalogue and its input values."""
 
     def __init__(self, node: Node, kind: NodeKind, inputs: Mapping[str, Value]) -> None:
@@ -81,9 +81,9 @@ class At:
         """The node's name for messages."""
         return self.node.name
 
-    def giving(self, *names: str) -> At:
+    def giving(self, *names: str) -> NodeCall:
         """Return the same node with other outputs."""
-        return At(self.node, replace(self.kind, gives=names), self.inputs)
+        return NodeCall(self.node, replace(self.kind, gives=names), self.inputs)
 
     def option(self, name: str, otherwise: Any = None) -> Any:
         """Return an option of the row, or ``otherwise``."""
@@ -102,7 +102,7 @@ class At:
         """Return a value as plain data, or as Missing if it is of another type."""
         if isinstance(value, Plain | Missing):
             return value
-        return missing(value.node if isinstance(value, Foreign) else self.name)
+        return missing(value.node if isinstance(value, UnknownNodeOutput) else self.name)
 
     def known(self, name: str, otherwise: Any = None) -> Any:
         """Return an input's plain data, or ``otherwise`` if it isn't known."""
@@ -120,9 +120,9 @@ class At:
         made = {name: self.flow(name, kind) for name, kind in flows.items() if kind}
         return {name: flow.noted(*notes) for name, flow in made.items() if flow is not None}
 
-    def model(self, name: str = "model") -> Model:
-        """Return a model input; an empty ``Model`` if nothing is linked."""
-        return self.flow(name, Model) or Model()
+    def model(self, name: str = "model") -> ModelValue:
+        """Return a model input; an empty ``ModelValue`` if nothing is linked."""
+        return self.flow(name, ModelValue) or ModelValue()
 
     def conditioning(self, name: str) -> Conditioning:
         """Return a conditioning input; an empty one if nothing is linked."""
@@ -135,10 +135,10 @@ class At:
         shape = re.compile(re.escape(pattern).replace(r"\{n\}", r"0*(\d{1,3})"))
         return sorted((int(match[1]), name) for name in self.inputs if (match := shape.fullmatch(name)))
 
-    def opened(self, pipe: Bundle) -> At:
+    def opened(self, pipe: Bundle) -> NodeCall:
         """Return the same node with the parts of a pipe as default inputs."""
         parts = {self.kind.takes.get(name, name): value for name, value in pipe.parts.items()}
-        return At(self.node, self.kind, {**parts, **self.inputs})
+        return NodeCall(self.node, self.kind, {**parts, **self.inputs})
 
     def note(self, reason: Text, *, translated: bool = False) -> Note:
         """Make a note for the user about the node."""
@@ -159,7 +159,7 @@ class At:
 
 
 def type_named(name: str) -> type[Value] | None:
-    """Return the type of value of an input or output by its name; None if the name doesn't tell."""
+    """Return the type of value of an input or output by its name; None if the name is not a usual one."""
     return next((kind for prefix, kind in _PREFIXES if name.lower().startswith(prefix)), None)
 
 
@@ -173,7 +173,7 @@ def written(text: Any, *, drawn: bool) -> Plain:
 
 
 def _not_closed(comment: re.Match[str]) -> str:
-    """Return what ComfyUI's page keeps of a match of ``_COMMENT``: a ``/*`` without end is plain text."""
+    """Return ComfyUI's replacement for a match of ``_COMMENT``: an unclosed ``/*`` stays as plain text."""
     return "" if comment["open"] is None else _LINE_COMMENT.sub("", comment[0])
 
 
@@ -183,21 +183,21 @@ def resolved(value: Value, wanted: type[Flow], name: str) -> Flow | None:
         return value
     if isinstance(value, Bundle):
         return _chosen(value.parts, wanted, ("", name))
-    if isinstance(value, Foreign):
+    if isinstance(value, UnknownNodeOutput):
         return _through(value, wanted, name)
     if isinstance(value, Missing) and not value.nothing:
         return _unknown(wanted, value)
     return None
 
 
-def _through(foreign: Foreign, wanted: type[Flow], name: str) -> Flow | None:
+def _through(foreign: UnknownNodeOutput, wanted: type[Flow], name: str) -> Flow | None:
     names = (foreign.output, name)
     if (made := _chosen(foreign.made, wanted, names)) is not None:
         return made
     found = _chosen(foreign.carried, wanted, names)
     if found is None:
         return _unknown(wanted, missing(foreign.node))
-    if isinstance(found, Picture):
+    if isinstance(found, PictureValue):
         return _kept(found.changed_by(foreign.node, missing(foreign.node).reason), wanted)
     if isinstance(found, Mask):
         return _kept(found.changed_by(foreign.node), wanted)
@@ -211,13 +211,13 @@ def _kept(value: Value, wanted: type[Flow]) -> Flow | None:
 
 def _unknown(wanted: type[Flow], why: Missing) -> Flow | None:
     made: tuple[Value, ...] = (
-        Picture(size_reason=why.reason),
+        PictureValue(size_reason=why.reason),
         Conditioning(text=why),
-        Model(file=why),
+        ModelValue(file=why),
         Sampler(why),
         Sigmas({"steps": why, "scheduler": why}),
         Noise(why),
-        Guider(Model(file=why), Conditioning(text=why), Conditioning(text=why), why),
+        Guider(ModelValue(file=why), Conditioning(text=why), Conditioning(text=why), why),
     )
     return next((value for value in made if isinstance(value, wanted)), None)
 
@@ -227,7 +227,7 @@ def _chosen(parts: Mapping[str, Value], wanted: type[Flow], names: tuple[str, ..
     fitting = {name: value for name, value in parts.items() if isinstance(value, wanted)}
     if len({id(value) for value in fitting.values()}) == 1:
         return next(iter(fitting.values()))
-    sampled = [value for value in fitting.values() if isinstance(value, Picture) and value.passes]
+    sampled = [value for value in fitting.values() if isinstance(value, PictureValue) and value.passes]
     if sampled:
         return _kept(max(sampled, key=lambda picture: len(picture.passes)), wanted)
     for asked in names:
