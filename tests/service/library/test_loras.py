@@ -600,7 +600,7 @@ def test_a_changed_picture_is_shown_anew(tmp_path: Path) -> None:
 
 
 def _counted(monkeypatch: pytest.MonkeyPatch, name: str) -> list[Path]:
-    import zimage_app.service.library.loras.library as module
+    import zimage_app.service.library.loras.cache as module
 
     calls: list[Path] = []
     real: Callable[[Path], object] = getattr(module, name)
