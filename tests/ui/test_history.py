@@ -122,7 +122,7 @@ def test_changes_are_made_and_undone(studio: QuickPageStudio, folder: Path) -> N
 def test_an_order_that_makes_no_sense_is_refused_in_one_sentence(studio: QuickPageStudio, body: bytes) -> None:
     answer = client_of(studio).post("/history", content=body, headers={"accept-language": "zh"})
     assert answer.status_code == 422
-    assert answer.json()["error"].startswith(("do：只能是", "order：不是 JSON"))
+    assert answer.json()["error"].startswith(("do：必须是", "order：不是 JSON"))
 
 
 def test_what_can_t_be_done_is_said(studio: QuickPageStudio, folder: Path) -> None:
