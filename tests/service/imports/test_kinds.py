@@ -112,6 +112,31 @@ def test_a_value_is_the_one_of_the_output_that_is_linked(chosen: list[int], seed
     assert found == given_values[names[place]]
 
 
+IDLE: list[tuple[str, dict[str, Any]]] = [
+    ("KSampler", {"seed": 9, "steps": 4, "denoise": 0.0}),
+    ("KSamplerAdvanced", {"noise_seed": 9, "steps": 4, "start_at_step": 4, "end_at_step": 10000}),
+    ("KSamplerAdvanced", {"noise_seed": 9, "steps": 4, "start_at_step": 3, "end_at_step": 2}),
+]
+
+
+@pytest.mark.parametrize(("kind", "fields"), IDLE)
+def test_a_sampler_that_runs_no_step_is_no_stage(kind: str, fields: dict[str, Any]) -> None:
+    """ComfyUI hands its latent on unchanged, also where it was resized before."""
+    nodes: dict[str, Any] = {
+        "20": ["LatentUpscale", {"samples": ["6", 0], "upscale_method": "bislerp", "width": 1280, "height": 1920}],
+        "21": [kind, CASES["base"]["6"][1] | {"denoise": 1.0} | fields | {"latent_image": ["20", 0]}],
+        "22": ["KSampler", CASES["base"]["6"][1] | {"seed": 7, "denoise": 0.5, "latent_image": ["21", 0]}],
+        "7": {"samples": ["22", 0]},
+    }
+    imported = read(graph_of(nodes))
+    first, second = imported.settings["stages"]
+    assert (first["width"], first["steps"], first["denoise"]) == (640, 11, 1.0)
+    assert (second["width"], second["upscale"], second["seed"], second["denoise"]) == (1280, "bislerp", 7, 0.5)
+    assert f"{kind} #21: it leaves the latent as it is" in english(imported.translated)
+    alone = read(graph_of(nodes | {"7": {"samples": ["21", 0]}}))
+    assert len(alone.settings["stages"]) == 1
+
+
 # Start pictures, which a graph names and does not hold.
 
 LOADED: dict[str, Any] = {
