@@ -10,6 +10,7 @@ from zimage_app.domain.text import Text
 from zimage_app.service.imports.comfy.node_call import NodeCall
 from zimage_app.service.imports.comfy.roles.sizes import batch, pixels, side
 from zimage_app.service.imports.comfy.values import Missing, PictureValue, Plain, Size, Vae, Value
+from zimage_app.service.imports.draft import shown
 
 _CROPS = Text("it crops to the new shape; here the latent is stretched", "它会裁剪到新比例；这里是直接拉伸")
 _PADS = Text("it pads to the new shape; here the picture is stretched", "它会补边到新比例；这里是直接拉伸")
@@ -208,7 +209,25 @@ def _resized(call: NodeCall, picture: PictureValue, size: Size | None, why: Text
     method = call.plain("upscale_method") or Plain(call.option("method", "nearest-exact"))
     unknown = None if size else (why or picture.size_reason or call.missing(_SIZE_UNKNOWN).reason)
     resizes = (*picture.resizes, call.name)[-64:]
+    if picture.start and not picture.passes and (way := _other_way(call)):
+        picture = picture.noted(call.note(way))
     return replace(picture, size=size, size_reason=unknown, method=method, resizes=resizes)
+
+
+def _other_way(call: NodeCall) -> Text | None:
+    """Return the note for a start picture that isn't resized as here: the file, with Lanczos, before it is encoded."""
+    name = shown(call.known("upscale_method", call.option("method", "?")))
+    if call.kind.gives == ("latent",):
+        return Text(
+            f"it resizes the start picture's latent ({name}); here the picture itself is resized, with lanczos",
+            f"它缩放起始图片的潜变量（{name}）；这里缩放图片本身，方法为 lanczos",
+        )
+    if name == "lanczos":
+        return None
+    return Text(
+        f"it resizes the start picture ({name}); here that is done with lanczos",
+        f"它缩放起始图片（{name}）；这里的方法为 lanczos",
+    )
 
 
 def upscaler(call: NodeCall) -> Mapping[str, Value]:

@@ -225,8 +225,8 @@ def _from_step(
     if start == 0 and left == steps:
         return {}, ()
     if start == 0:
-        summary = Text(f"{steps} steps, a list of {whole} → {left}", f"{steps} 步，实际序列 {whole} 步 → {left}")
-        return {"steps": Plain(left)}, (call.note(summary, translated=True),)
+        more = Text(f"{steps} steps, a list of {whole} → {left}", f"{steps} 步，实际序列 {whole} 步 → {left}")
+        return {"steps": Plain(left)}, (call.note(more, translated=True),)
     denoise = denoise_of_rest(ours, left)
     summary = f"start_at_step {start}/{whole} → {left} × denoise {denoise:g}"
     notes = (call.note(Text(summary, summary), translated=True),)
