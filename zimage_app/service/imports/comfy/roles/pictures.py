@@ -17,6 +17,10 @@ _PADS = Text("it pads to the new shape; here the picture is stretched", "它会�
 _ONE_CHAIN = Text(
     "several samplers' pictures meet here; one of them is taken", "几个采样器的图片在这里汇合；只取其中一个"
 )
+_ADDS_NOISE = Text(
+    "the noise that it adds is left out; each stage here adds its own, by the stage's seed",
+    "它加入的噪声未带入；这里各阶段按自己的种子加噪声",
+)
 _SIZE_UNKNOWN = Text("the size that it makes isn't known", "无法得知它产生的尺寸")
 _FACTOR = re.compile(r"(?<![\da-z])([1-8])x|x([1-8])(?=plus|v\d|[^\da-z]|$)", re.IGNORECASE)
 _INPUTS = (
@@ -66,6 +70,11 @@ def decode(call: NodeCall) -> Mapping[str, Value]:
 def change(call: NodeCall) -> Mapping[str, Value]:
     """Change a picture without changing its size."""
     return made_of(call, picture_of(call).changed_by(call.name))
+
+
+def add_noise(call: NodeCall) -> Mapping[str, Value]:
+    """Add noise to a latent, which here only a stage does."""
+    return made_of(call, picture_of(call).noted(call.note(_ADDS_NOISE)))
 
 
 def remake(call: NodeCall) -> Mapping[str, Value]:
@@ -240,6 +249,7 @@ ROLES = {
     "pass picture": passes,
     "decode": decode,
     "change picture": change,
+    "add noise": add_noise,
     "remake picture": remake,
     "resize": resize,
     "scale": scale,
