@@ -112,7 +112,7 @@ _MEANINGS: dict[tuple[str, ...], tuple[str, str]] = {
         "起始图片、局部重绘的蒙版、扩图的范围。",
     ),
     ("pass picture", "decode"): ("Passed through.", "直接跳过。"),
-    ("change picture", "remake picture"): (
+    ("change picture", "remake picture", "add noise"): (
         "Named: the picture is changed in a way that has no setting here.",
         "点名：此处没有对应参数。",
     ),

@@ -105,6 +105,11 @@ def test_a_record_keeps_both_and_old_ones_are_taken_literally() -> None:
     assert with_literal_template(GenerationRequest(prompt="plain")).template is None
 
 
+def test_what_comfyui_makes_of_an_embedding_is_told() -> None:
+    (told,) = unread_syntax("a cat embedding:foo bar", "prompt")
+    assert "ComfyUI leaves the name out" in told.en
+
+
 @pytest.mark.parametrize(
     ("text", "found"),
     [

@@ -34,7 +34,13 @@ def unread_syntax(text: str, field: Literal["prompt", "negative"]) -> Iterator[R
             ),
         ),
         (_SCHEDULED, Text("switching words at a step is not supported", "不支持按步数切换词语")),
-        (_EMBEDDING, Text("embeddings are not supported", "不支持 embedding")),
+        (
+            _EMBEDDING,
+            Text(
+                "embeddings are not supported; ComfyUI leaves the name out, so take it out for the same picture",
+                "不支持 embedding；ComfyUI 会略去该名称，想得到相同图片请将其删除",
+            ),
+        ),
         (_BREAK, Text("the prompt is not cut into parts", "提示词不会分段")),
     )
     for pattern, reason in kinds:

@@ -211,6 +211,12 @@ def list_length(steps: int, denoise: float) -> int:
     return steps if denoise >= 1.0 else int(steps / denoise)
 
 
+def whole_sigmas(scheduler: str, shift: float, steps: int, *, discard_penultimate: bool = False) -> Floats:
+    """The noise levels that a schedule gives for ``steps`` steps, in float32: with ddim_uniform, maybe more."""
+    sigmas = SCHEDULERS[scheduler](shift, steps + 1 if discard_penultimate else steps)
+    return _f32(np.delete(sigmas, -2) if discard_penultimate else sigmas)
+
+
 def stage_sigmas(
     scheduler: str, shift: float, steps: int, denoise: float, *, discard_penultimate: bool = False
 ) -> tuple[float, ...]:
@@ -221,11 +227,8 @@ def stage_sigmas(
     is then dropped. The result is shorter than ``steps + 1`` where some of the schedule's levels coincide.
     """
     total = list_length(steps, denoise)
-    sigmas = SCHEDULERS[scheduler](shift, total + 1 if discard_penultimate else total)
-    if discard_penultimate:
-        sigmas = np.delete(sigmas, -2)
     # BasicScheduler and KSampler differ for a list longer than steps + 1 at denoise 1; the reference uses the former.
-    kept = _f32(sigmas)[-(steps + 1) :]
+    kept = whole_sigmas(scheduler, shift, total, discard_penultimate=discard_penultimate)[-(steps + 1) :]
     # A repeated level would be a step of length 0, where a multistep sampler divides by 0.
     falling = np.append(True, kept[1:] < kept[:-1])
     return tuple(float(value) for value in kept[falling])

@@ -200,6 +200,16 @@ def test_what_differs_there_is_told() -> None:
         assert word in told
 
 
+@pytest.mark.parametrize(
+    ("sampler", "steps", "told"), [("uni_pc", 1, True), ("uni_pc_bh2", 1, True), ("uni_pc", 2, False)]
+)
+def test_one_step_of_uni_pc_is_told(sampler: str, steps: int, told: bool) -> None:
+    """ComfyUI makes no step then, and returns the noised latent."""
+    request = GenerationRequest(prompt="a boat", seed=5, stages=(Stage(sampler=sampler, steps=steps),))
+    notes = exported(planned(request), "demo", NAMES, "api")[1]
+    assert any("for one step, which ComfyUI leaves out" in text.en for text in notes) == told
+
+
 def test_a_prompt_that_comfyuis_page_would_change_comes_from_a_field_that_it_leaves_alone() -> None:
     request = GenerationRequest(prompt=r"https://a.b \{c\}", seed=5, stages=(Stage(),))
     nodes = workflow(planned(request), "api")

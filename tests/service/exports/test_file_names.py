@@ -10,6 +10,7 @@ from pathlib import Path, PurePath
 import pytest
 
 from tests.service.exports.comfy_nodes import faults
+from tests.service.lora_files import lora_shapes, write_lora
 from zimage_app.domain.card import Z_IMAGE_TURBO
 from zimage_app.domain.plan import make_plan
 from zimage_app.domain.request import GenerationRequest
@@ -81,6 +82,26 @@ def test_loras_keep_their_sub_folders(tmp_path: Path) -> None:
     request = BOAT.model_copy(update={"loras": (LoraUse(name="style/ink"), LoraUse(name="gone", strength=0.0))})
     names = names_of(diffusers_source(TUNED, tmp_path), LoraLibrary(tmp_path), request)
     assert names.loras == {"style/ink": str(PurePath("style", "ink.safetensors"))}
+
+
+@pytest.mark.parametrize(
+    ("prefix", "told"),
+    [
+        ("diffusion_model.", ""),
+        ("transformer.", ""),
+        ("lora_unet_", ""),
+        ("base_model.model.", "begin with base_model.model."),
+        ("unet.", "begin with unet."),
+        ("", "have no prefix"),
+    ],
+)
+def test_a_lora_that_comfyui_ignores_is_told(tmp_path: Path, prefix: str, told: str) -> None:
+    write_lora(tmp_path / "ink.safetensors", shapes=lora_shapes(prefix=prefix))
+    request = BOAT.model_copy(update={"loras": (LoraUse(name="ink"),)})
+    source = shipped("z-image-turbo", tmp_path / "models")
+    notes = names_of(source, LoraLibrary(tmp_path), request).notes
+    assert bool(notes) == bool(told)
+    assert not told or (told in notes[0].en and "ComfyUI would not apply the LoRA ink" in notes[0].en)
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -85,6 +85,25 @@ def test_crop_cuts_both_sides_and_stretch_keeps_all(inputs: PictureInputs) -> No
     assert near(stretched[0, 8], BLUE)
 
 
+def test_crop_cuts_whole_pixels_as_comfyui_does(inputs: PictureInputs) -> None:
+    """Its crop "center": round((1024 - 1024 * (0.75 / (1024 / 678))) / 2) = 258 pixels off both sides."""
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (678, 1024, 3), np.uint8))
+    digest = inputs.save(encoded(noise), "x").sha256
+    expected = noise.crop((258, 0, 766, 678)).resize((96, 128), Image.Resampling.LANCZOS)
+    np.testing.assert_array_equal(inputs.load(start(digest), (96, 128)), np.asarray(expected))
+    noise = noise.transpose(Image.Transpose.TRANSPOSE)
+    turned = inputs.save(encoded(noise), "x").sha256
+    expected = noise.crop((0, 258, 678, 766)).resize((128, 96), Image.Resampling.LANCZOS)
+    np.testing.assert_array_equal(inputs.load(start(turned), (128, 96)), np.asarray(expected))
+
+
+def test_a_strip_of_one_or_two_pixels_is_cropped_too(inputs: PictureInputs) -> None:
+    for strip in ((2, 600), (600, 2), (1, 600)):
+        digest = inputs.save(encoded(Image.new("RGB", strip, RED)), "x").sha256
+        for size in ((16, 600), (600, 16)):
+            assert near(inputs.load(start(digest), size)[8, 8], RED)
+
+
 def test_a_photograph_is_turned_upright(inputs: PictureInputs) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera lay on its side: turn by 90 degrees clockwise
@@ -96,12 +115,25 @@ def test_a_photograph_is_turned_upright(inputs: PictureInputs) -> None:
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
-def test_what_is_transparent_becomes_white(inputs: PictureInputs, mode: str) -> None:
-    clear = Image.new("RGBA", (32, 32), (0, 0, 0, 0))
+@pytest.mark.parametrize("size", [(16, 16), (640, 640)])
+def test_below_what_is_transparent_the_files_colours_count(
+    inputs: PictureInputs, mode: str, size: tuple[int, int]
+) -> None:
+    """ComfyUI reads no transparency into a picture either; a mask editor's PNG has the whole picture below it."""
+    colour = (90, 90, 90)
+    clear = Image.new("RGBA", size, (*colour, 0))
     options: dict[str, Any] = {"transparency": 0} if mode == "P" else {}
-    image = Image.new("P", (32, 32), 0) if mode == "P" else clear.convert(mode)
+    if mode == "P":
+        image = Image.new("P", size, 0)
+        image.putpalette(colour)
+    else:
+        image = clear.convert(mode)
     digest = inputs.save(encoded(image, **options), "x").sha256
-    assert (inputs.load(start(digest), (16, 16)) == 255).all()
+    assert (inputs.load(start(digest), (16, 16)) == 90).all()
+    assert (np.asarray(inputs.image(digest)) == 90).all()
+    shown = inputs.thumbnail(digest)
+    assert shown is not None
+    assert abs(np.asarray(Image.open(io.BytesIO(shown))).astype(int) - 90).max() < 3
 
 
 def test_sixteen_bits_are_scaled_not_cut(inputs: PictureInputs) -> None:

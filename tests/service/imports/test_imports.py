@@ -264,7 +264,7 @@ def test_a_zeroed_negative_matters_only_where_cfg_is_not_1() -> None:
     data["276"]["inputs"]["negative"] = ["8", 0]
     assert read(data).left == ()
     data["316"]["inputs"]["negative"] = ["8", 0]
-    assert "Stage 1: has another negative prompt, or a zeroed one" in english(read(data).left)
+    assert "Stage 1: its negative prompt is zeroed (ConditioningZeroOut)" in english(read(data).left)
 
 
 def test_subgraphs_are_unfolded() -> None:

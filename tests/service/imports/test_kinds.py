@@ -13,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.service.imports.test_imports import english, read
+from zimage_app.domain.guidance import conditions_at
 from zimage_app.domain.request import parse_request
+from zimage_app.domain.schedules import as_float32
 from zimage_app.service.imports import Imported, NamedStartPicture
 from zimage_app.service.imports.comfy.arithmetic import evaluate_expression
 from zimage_app.service.imports.comfy.catalogue import catalogue
@@ -21,6 +23,7 @@ from zimage_app.service.imports.comfy.graph import Node
 from zimage_app.service.imports.comfy.node_call import NodeCall
 from zimage_app.service.imports.comfy.roles import ROLES
 from zimage_app.service.imports.comfy.values import Plain, Value
+from zimage_app.service.imports.draft import shown
 
 CASES: dict[str, Any] = yaml.safe_load(
     (Path(__file__).parents[2] / "data" / "imports" / "cases.yaml").read_text(encoding="utf-8")
@@ -112,6 +115,31 @@ def test_a_value_is_the_one_of_the_output_that_is_linked(chosen: list[int], seed
     assert found == given_values[names[place]]
 
 
+IDLE: list[tuple[str, dict[str, Any]]] = [
+    ("KSampler", {"seed": 9, "steps": 4, "denoise": 0.0}),
+    ("KSamplerAdvanced", {"noise_seed": 9, "steps": 4, "start_at_step": 4, "end_at_step": 10000}),
+    ("KSamplerAdvanced", {"noise_seed": 9, "steps": 4, "start_at_step": 3, "end_at_step": 2}),
+]
+
+
+@pytest.mark.parametrize(("kind", "fields"), IDLE)
+def test_a_sampler_that_runs_no_step_is_no_stage(kind: str, fields: dict[str, Any]) -> None:
+    """ComfyUI hands its latent on unchanged, also where it was resized before."""
+    nodes: dict[str, Any] = {
+        "20": ["LatentUpscale", {"samples": ["6", 0], "upscale_method": "bislerp", "width": 1280, "height": 1920}],
+        "21": [kind, CASES["base"]["6"][1] | {"denoise": 1.0} | fields | {"latent_image": ["20", 0]}],
+        "22": ["KSampler", CASES["base"]["6"][1] | {"seed": 7, "denoise": 0.5, "latent_image": ["21", 0]}],
+        "7": {"samples": ["22", 0]},
+    }
+    imported = read(graph_of(nodes))
+    first, second = imported.settings["stages"]
+    assert (first["width"], first["steps"], first["denoise"]) == (640, 11, 1.0)
+    assert (second["width"], second["upscale"], second["seed"], second["denoise"]) == (1280, "bislerp", 7, 0.5)
+    assert f"{kind} #21: it leaves the latent as it is" in english(imported.translated)
+    alone = read(graph_of(nodes | {"7": {"samples": ["21", 0]}}))
+    assert len(alone.settings["stages"]) == 1
+
+
 # Start pictures, which a graph names and does not hold.
 
 LOADED: dict[str, Any] = {
@@ -195,6 +223,38 @@ def test_a_start_picture_waits_for_its_files(
     assert imported.start == expected
     assert words in lines(imported)
     parse_request({"prompt": "-", "start": expected.start_settings("0" * 64)})
+
+
+@pytest.mark.parametrize(
+    ("nodes", "words"),
+    [
+        ({"12": ["LatentUpscale", {"samples": ["11", 0], "upscale_method": "bislerp", "width": 640, "height": 960}]},
+         "LatentUpscale #12: it resizes the start picture's latent (bislerp)"),
+        ({"13": ["ImageScale", {"image": ["10", 0], "upscale_method": "area", "width": 640, "height": 960}],
+          "12": ["VAEEncode", {"pixels": ["13", 0]}]}, "ImageScale #13: it resizes the start picture (area)"),
+        ({"13": ["ImageScale", {"image": ["10", 0], "upscale_method": "lanczos", "width": 640, "height": 960}],
+          "12": ["VAEEncode", {"pixels": ["13", 0]}]}, ""),
+    ],
+    ids=["latent", "another method", "lanczos"],
+)  # fmt: skip
+def test_a_start_picture_that_is_resized_in_another_way_is_told(nodes: dict[str, Any], words: str) -> None:
+    imported = read(graph_of(LOADED | nodes | {"6": {"latent_image": ["12", 0]}}))
+    left = english(imported.left)
+    assert words in left
+    assert ("it resizes the start picture" in left) == bool(words)
+    (stage,) = imported.settings["stages"]
+    assert (stage["width"], stage["height"]) == (640, 960)
+
+
+@pytest.mark.parametrize("below", [0.8, 1.0])
+def test_cfg_of_renorm_cfg_acts_strictly_below_its_level(below: float) -> None:
+    nodes = {"20": ["RenormCFG", {"model": ["1", 0], "cfg_trunc": below, "renorm_cfg": 1.0}], "6": {"model": ["20", 0]}}
+    stages = read(graph_of(nodes)).request().stages
+    assert stages is not None
+    level = as_float32(below)
+    assert conditions_at(stages[0], level) == 1
+    assert conditions_at(stages[0], as_float32(level * (1 - 2**-23))) == 2
+    assert shown(stages[0].cfg_start) == f"{below:g}"
 
 
 def test_inpaint_conditioning_hands_its_prompts_on() -> None:

@@ -17,6 +17,7 @@ MAX_STAGES = 8
 MAX_SIDE = 2048
 """Pixels."""
 MAX_SEED = 2**64 - 1
+MIN_DENOISE = 0.01
 
 SeedRule = Literal["follow", "random"]
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
@@ -71,7 +72,7 @@ class Stage(BaseModel):
     ] = 1.0
     denoise: Annotated[
         float,
-        Field(ge=0.01, le=1.0),
+        Field(ge=MIN_DENOISE, le=1.0),
         Knob(
             Text("Denoise", "重绘幅度"),
             Text(

@@ -29,6 +29,8 @@ _COMFY_RANKS = {
     ("transformer.", "diffusers"): 4,
     ("lycoris_", "diffusers"): 5,
 }
+COMFY_PREFIXES = frozenset(prefix for prefix, _ in _COMFY_RANKS)
+"""Beginnings of keys that ComfyUI knows; it ignores others, and of these some (LORAS.md)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,9 +47,10 @@ class Tokenizer:
     def ids(self, prompt: str) -> list[int]:
         """Return the token ids of a prompt in the chat template, without padding or truncation.
 
-        ``\\(`` and ``\\)`` become plain brackets. Like ComfyUI, splits the text before " embedding:", drops the space
-        and tokenizes the pieces separately. The name after it stays literal text, as in ComfyUI if there is no file
-        with that name.
+        ``\\(`` and ``\\)`` become plain brackets. Splits the text before " embedding:", drops the space and tokenizes
+        the pieces separately, as ComfyUI's tokenizer does without a folder of embeddings (``tests/golden``). With one,
+        which a real ComfyUI has, it also drops the name and the template's line feeds after it; here every word that
+        is written is read, and ``domain.prompt_syntax`` warns.
         """
         text = _TEMPLATE.format(prompt.replace("\\(", "(").replace("\\)", ")"))
         first, *others = text.split(f" {_EMBEDDING}")

@@ -34,11 +34,11 @@ from zimage_app.models.networks.candidates import CANDIDATES
 from zimage_app.models.networks.kernels import KernelChoice
 from zimage_app.models.networks.transformer import FastTransformer
 from zimage_app.service.generation.kernel_memory import StoredChoices
-from zimage_app.service.generation.masks import fitted
 from zimage_app.service.generation.start_pictures import PictureInputs, inputs_of
 from zimage_app.service.library.loras import LoraLibrary
 from zimage_app.service.library.upscalers import enlarged_start
 from zimage_app.service.library.wildcards import WildcardLibrary
+from zimage_app.service.pictures.decoding import fitted
 from zimage_app.service.pictures.gallery import Gallery
 from zimage_app.service.setup.config import HOME_FOLDER, StudioConfig
 

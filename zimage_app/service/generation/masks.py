@@ -5,16 +5,15 @@ Works on decoded pixels.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
-from PIL import Image, ImageFilter, ImageOps
+from PIL import Image, ImageFilter
 
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.events import Picture
 from zimage_app.domain.settings.start_picture import StartPicture
 from zimage_app.domain.start_image import StartImage
 from zimage_app.domain.text import Text
+from zimage_app.service.pictures.decoding import fitted
 
 Size = tuple[int, int]
 """(width, height)."""
@@ -109,16 +108,6 @@ def start_image(start: StartPicture, picture: Image.Image, mask: Image.Image | N
             )
         )
     return StartImage(np.asarray(fitted(canvas, size, start.fit)), values)
-
-
-def fitted(
-    image: Image.Image,
-    size: Size,
-    fit: Literal["crop", "stretch"],
-    method: Image.Resampling = Image.Resampling.LANCZOS,
-) -> Image.Image:
-    """Resize an image to ``size``, cropping evenly or stretching."""
-    return image.resize(size, method) if fit == "stretch" else ImageOps.fit(image, size, method)
 
 
 def _feathered(mask: Image.Image, reach: int) -> Image.Image:

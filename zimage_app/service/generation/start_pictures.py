@@ -199,7 +199,9 @@ class PictureInputs:
             raise _gone(digest, "start.picture") from error
 
     def load(self, start: StartPicture, size: tuple[int, int]) -> Picture:
-        """Return a picture at ``size`` (width, height): upright, on a white background, resized with Lanczos.
+        """Return a picture at ``size`` (width, height): upright, resized with Lanczos.
+
+        Where it is transparent, the colours that the file holds there count, as in ComfyUI.
 
         Raises:
             RequestError: the file is missing or damaged.

@@ -18,7 +18,7 @@ from zimage_app.domain.prompt_tags import Tag, split_tags, tag_of, without_refus
 from zimage_app.domain.request import MAX_PROMPT, GenerationRequest, parse_request
 from zimage_app.domain.settings.knob import knob_of
 from zimage_app.domain.settings.lora_use import LoraUse
-from zimage_app.domain.settings.stage import MAX_SIDE, MAX_STAGES, STAGE_GROUPS, Stage, parse_stage
+from zimage_app.domain.settings.stage import MAX_SIDE, MAX_STAGES, MIN_DENOISE, STAGE_GROUPS, Stage, parse_stage
 from zimage_app.domain.settings.start_picture import StartPicture
 from zimage_app.domain.sizes import GRID, MIN_SIDE
 from zimage_app.domain.text import Text
@@ -251,6 +251,9 @@ class Draft:
             value = _whole(value) if whole else value
             if name in ("width", "height") and isinstance(value, int) and not isinstance(value, bool):
                 value = self._on_grid(value, number, name)
+            if name == "denoise" and isinstance(value, int | float) and 0 <= value < MIN_DENOISE:
+                self.report_translated(stage_title(number, name), value, MIN_DENOISE)
+                value = MIN_DENOISE
             allowed = self._allowed_of_stage({name: value}, number, name)
             if allowed is not None:
                 kept[name] = allowed

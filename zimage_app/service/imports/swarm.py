@@ -10,7 +10,7 @@ from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.settings.knob import knob_of
 from zimage_app.domain.settings.stage import MAX_SEED
 from zimage_app.domain.text import Text
-from zimage_app.service.imports.comfy.roles.schedules import rest_of_steps
+from zimage_app.service.imports.comfy.roles.schedules import denoise_of_rest
 from zimage_app.service.imports.draft import Draft, Imported, shown, stage_title
 from zimage_app.service.imports.fields import between, list_of, number, text_of, words
 from zimage_app.service.imports.names import resize_method
@@ -80,7 +80,8 @@ def _refined(draft: Draft, data: Mapping[str, Any]) -> dict[str, Any] | None:
     if between(steps, 1, 10_000):
         # SwarmUI's refiner skips the first (1 - part) of its steps, and draws the noise of the next seed.
         skipped = min(round(int(steps) * (1 - part)), int(steps) - 1)
-        stage["steps"], stage["denoise"] = rest_of_steps(int(steps), skipped)
+        stage["steps"] = int(steps) - skipped
+        stage["denoise"] = denoise_of_rest(int(steps), stage["steps"])
         draft.report_translated(stage_title(1, "steps"), f"{steps:g} × {part:g}", stage["steps"])
     seed = number(data.get("seed"))
     if between(seed, 0, MAX_SEED - 1):

@@ -54,7 +54,6 @@ _IDLE_SECONDS = 60
 """Seconds after which an idle worker exits."""
 _MAX_WORKERS = 2
 """Maximum number of workers; further calls wait."""
-_WHITE = (255, 255, 255)
 _ORIENTATION = 0x0112
 _SIDEWAYS = (5, 6, 7, 8)
 """EXIF orientations that swap width and height."""
@@ -75,8 +74,8 @@ class DecodeOptions:
     """How to reach ``size``; ``inside`` keeps the aspect ratio and never enlarges."""
     as_jpeg: bool = True
     """Whether to return a JPEG; otherwise raw RGB, three bytes per pixel."""
-    background: tuple[int, int, int] = _WHITE
-    """Background colour for transparent areas."""
+    background: tuple[int, int, int] | None = None
+    """Background colour for transparent areas; None shows the colours that the file holds there, as ComfyUI does."""
     mask: bool = False
     """Whether to return the inverted alpha channel (white = transparent) if the picture has transparent areas."""
 
@@ -237,6 +236,28 @@ def _receive(file: IO[bytes]) -> tuple[dict[str, Any], bytes] | None:
     return (json.loads(text), data) if len(text) == length and len(data) == more else None
 
 
+def fitted(
+    image: Image.Image,
+    size: tuple[int, int],
+    fit: Literal["crop", "stretch"],
+    method: Image.Resampling = Image.Resampling.LANCZOS,
+) -> Image.Image:
+    """Resize an image to ``size``, cropping evenly or stretching."""
+    return (_cropped(image, size) if fit == "crop" else image).resize(size, method)
+
+
+def _cropped(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Cut the same number of whole pixels off both sides, as ComfyUI's crop "center" does."""
+    shapes = image.width / image.height, size[0] / size[1]
+    across = _cut(image.width, shapes[1] / shapes[0])
+    along = _cut(image.height, shapes[0] / shapes[1])
+    return image.crop((across, along, image.width - across, image.height - along))
+
+
+def _cut(side: int, kept: float) -> int:
+    return min(round((side - side * kept) / 2), (side - 1) // 2) if kept < 1 else 0
+
+
 # Code that runs in the worker process.
 
 
@@ -270,7 +291,8 @@ def _bound_seconds(seconds: int) -> None:
 
 
 def _answer(data: bytes, said: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
-    wanted = DecodeOptions(tuple(said["size"]), said["fit"], said["as_jpeg"], tuple(said["background"]), said["mask"])
+    background = said["background"] and tuple(said["background"])
+    wanted = DecodeOptions(tuple(said["size"]), said["fit"], said["as_jpeg"], background, said["mask"])
     try:
         with opened_picture(io.BytesIO(data), FORMATS, MAX_PIXELS) as image:
             width, height = image.size
@@ -287,13 +309,14 @@ def _made(image: Image.Image, wanted: DecodeOptions) -> bytes:
         side = max(wanted.size)
         image.draft("RGB", (2 * side, 2 * side))
         picture = _eight_bits(image)
+        if picture.has_transparency_data and wanted.background is None and not wanted.mask:
+            picture = picture.convert("RGB")  # resizing RGBA loses the colours of transparent areas
         picture.thumbnail((side, side), Image.Resampling.LANCZOS)
         picture = _coloured(ImageOps.exif_transpose(picture), wanted)
         picture.thumbnail(wanted.size, Image.Resampling.LANCZOS)
     else:
         picture = _coloured(ImageOps.exif_transpose(_eight_bits(image)), wanted)
-        resize = ImageOps.fit if wanted.fit == "crop" else Image.Image.resize
-        picture = resize(picture, wanted.size, Image.Resampling.LANCZOS)
+        picture = fitted(picture, wanted.size, wanted.fit)
     if not wanted.as_jpeg:
         return picture.tobytes()
     buffer = io.BytesIO()
@@ -310,13 +333,15 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 
 def _coloured(image: Image.Image, wanted: DecodeOptions) -> Image.Image:
-    """Convert to RGB: on the background colour, or as the inverted alpha channel if a mask is wanted."""
+    """Convert to RGB, on a background if there is one, or to the inverted alpha channel if a mask is wanted."""
     if not image.has_transparency_data:
         return image.convert("RGB")
     clear = image.convert("RGBA")
     opaque = clear.getchannel("A")
     if wanted.mask and (redrawn := ImageOps.invert(opaque)).getbbox():
         return redrawn.convert("RGB")
+    if wanted.background is None:
+        return clear.convert("RGB")
     page = Image.new("RGB", clear.size, wanted.background)
     page.paste(clear, mask=opaque)
     return page

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,7 +11,8 @@ from zimage_app.domain.text import Text
 from zimage_app.models.disk.folders import WEIGHT_SUFFIXES, visible
 from zimage_app.models.find.comfyui import COMFY_FOLDERS
 from zimage_app.models.find.model_source import ModelSource, PartLocation, repo_folder
-from zimage_app.service.library.loras import LoraLibrary
+from zimage_app.models.lora.names import COMFY_PREFIXES
+from zimage_app.service.library.loras import LoraEntry, LoraLibrary
 
 _TRANSFORMERS = {
     repo_folder("Tongyi-MAI/Z-Image-Turbo"): "z_image_turbo_bf16.safetensors",
@@ -56,10 +57,30 @@ def file_names(source: ModelSource, loras: LoraLibrary, request: GenerationReque
         elif not published:
             own.append(part)
     notes = (_folder_note(source.card.name, [names[part] for part in own]),) if own else ()
-    entries = (loras.find(use.name) for use in request.loras if use.strength)
+    entries = _used(loras, request)
     files = {entry.name: str(Path(f"{entry.name}{entry.path.suffix}")) for entry in entries}
+    notes = (*notes, *lora_notes(loras, request))
     picture = "" if request.start is None else f"studio-{request.start.picture[:_PICTURE_DIGITS]}.png"
     return FileNames(**names, loras=files, picture=picture, notes=notes)
+
+
+def lora_notes(loras: LoraLibrary, request: GenerationRequest) -> Iterator[Text]:
+    """Yield a note for each LoRA whose keys ComfyUI ignores; raises as ``file_names``."""
+    for entry in _used(loras, request):
+        if entry.spelling not in COMFY_PREFIXES:
+            en, zh = (
+                (f"begin with {entry.spelling}", f"以 {entry.spelling} 开头")
+                if entry.spelling
+                else ("have no prefix", "没有前缀")
+            )
+            yield Text(
+                f"ComfyUI would not apply the LoRA {entry.name}: the names of its tensors {en}, which it doesn't know.",
+                f"ComfyUI 不会应用 LoRA {entry.name}：其张量名称{zh}，它无法识别。",
+            )
+
+
+def _used(loras: LoraLibrary, request: GenerationRequest) -> list[LoraEntry]:
+    return [loras.find(use.name) for use in request.loras if use.strength]
 
 
 def _file(place: PartLocation) -> Path | None:

@@ -298,11 +298,11 @@ def _notes(plan: GenerationPlan, names: FileNames) -> Iterator[Text]:
             "The flow_match schedules are written out as noise levels, because ComfyUI itself does not have them.",
             "flow_match 类调度器以噪声序列写出，因为 ComfyUI 自身没有这些调度器。",
         )
-    yield from easycache_notes(plan)
+    yield from difference_notes(plan)
 
 
-def easycache_notes(plan: GenerationPlan) -> Iterator[Text]:
-    """Yield a note if the first stage uses EasyCache, whose steps depend on what ComfyUI ran before."""
+def difference_notes(plan: GenerationPlan) -> Iterator[Text]:
+    """Yield a note for each thing that ComfyUI may do otherwise: EasyCache, and uni_pc with one step."""
     first = plan.stages[0]
     if first.settings.easycache is not None:
         yield Text(
@@ -311,3 +311,11 @@ def easycache_notes(plan: GenerationPlan) -> Iterator[Text]:
             f"第 {first.number + 1} 阶段的 EasyCache：跳过哪些步取决于 ComfyUI 之前运行的内容；"
             "卸载模型之后运行才与这里一致。",
         )
+    for stage in plan.stages:
+        if stage.settings.sampler.startswith("uni_pc") and stage.settings.steps == 1:
+            yield Text(
+                f"Stage {stage.number + 1} runs {stage.settings.sampler} for one step, which ComfyUI leaves out: the"
+                " result there is noise; take two steps or another sampler.",
+                f"第 {stage.number + 1} 阶段用 {stage.settings.sampler} 只跑一步，而 ComfyUI 会略过这一步，结果是噪声；"
+                "请改用两步或其他采样器。",
+            )

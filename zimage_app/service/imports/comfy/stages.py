@@ -44,6 +44,7 @@ def add_stages(draft: Draft, passes: Sequence[Pass], picture: Size | None) -> No
                 stage[field] = _group(draft, number, field, given)
             elif (found := _known(draft, number, field, given)) is not None:
                 stage[field] = found
+        _limit_alone(draft, number, stage)
         draft.stages.append(stage)
     for number in range(len(passes)):
         _easycache(draft, passes, number)
@@ -175,6 +176,17 @@ def _group(draft: Draft, number: int, field: str, given: Mapping[str, Value]) ->
     return group
 
 
+def _limit_alone(draft: Draft, number: int, stage: Mapping[str, Any]) -> None:
+    """Report a limit of CFG that ComfyUI's RenormCFG applies without CFG, too."""
+    most = stage.get("cfg_limit", {}).get("most")
+    if _by_one(stage.get("cfg")) and isinstance(most, int | float) and most < 1:
+        draft.report_left_out(
+            stage_title(number, "cfg_limit"),
+            f"at CFG 1 ComfyUI multiplies the denoised latent by {shown(most)}; here the limit acts with CFG only",
+            f"CFG 为 1 时 ComfyUI 会把去噪结果乘以 {shown(most)}；这里的限制只在 CFG 起作用时生效",
+        )
+
+
 def _shift_of(model: ModelValue) -> Any:
     return model.shift.data if isinstance(model.shift, Plain) else Z_IMAGE_TURBO.shift
 
@@ -202,12 +214,18 @@ def _prompts(draft: Draft, passes: Sequence[Pass]) -> None:
             )
     for number, words in enumerate(negatives):
         text = _text(words)
-        differs = words.zeroed if draft.negative else words.zeroed and text
-        if guided[number] and (differs or (text and not words.zeroed and text != draft.negative)):
+        if guided[number] and words.zeroed:
             draft.report_left_out(
                 Text(f"Stage {number + 1}", f"阶段 {number + 1}"),
-                "has another negative prompt, or a zeroed one; all stages share one",
-                "用了另一段反向提示词，或将其清零；这里各阶段共用一段",
+                "its negative prompt is zeroed (ConditioningZeroOut); here it is the negative prompt of all stages, and"
+                " an empty one is not zeroed",
+                "其反向提示词被清零（ConditioningZeroOut）；这里使用各阶段共用的反向提示词，留空也不等于清零",
+            )
+        elif guided[number] and text and text != draft.negative:
+            draft.report_left_out(
+                Text(f"Stage {number + 1}", f"阶段 {number + 1}"),
+                "has another negative prompt; all stages share one",
+                "用了另一段反向提示词；这里各阶段共用一段",
             )
 
 

@@ -181,6 +181,12 @@ class Pass:
     notes: tuple[Note, ...] = ()
     guidance: Settings = field(default_factory=dict)
 
+    @property
+    def redraws_nothing(self) -> bool:
+        """Whether ComfyUI hands the latent on unchanged: denoise is 0."""
+        denoise = self.fields.get("denoise")
+        return isinstance(denoise, Plain) and isinstance(denoise.data, int | float) and denoise.data <= 0
+
 
 @dataclass(frozen=True, slots=True)
 class Mask(Value):

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from zimage_app.domain.guidance import is_guided_by_one
 from zimage_app.domain.settings.knob import knob_of
 from zimage_app.domain.settings.stage import Stage
@@ -24,8 +26,8 @@ _ENDING = Text(
 )
 _NAG_INPUTS = {"scale": "nag_scale", "tau": "nag_tau", "alpha": "nag_alpha", "sigma_start": "nag_sigma_start",
                "sigma_end": "nag_sigma_end"}  # fmt: skip
-_LARGE = 1.0
-"""RenormCFG's cfg_trunc at and above which its CFG acts at all noise levels."""
+_ALL_LEVELS = 1.0
+"""RenormCFG's cfg_trunc above which its CFG acts at all noise levels; at 1 itself not in a first step from 1."""
 
 
 def nag(call: NodeCall) -> tuple[Settings, tuple[Note, ...]]:
@@ -44,16 +46,19 @@ def negative_of(call: NodeCall, guided: Settings, cfg: Value | None) -> Conditio
 
 
 def renorm_cfg(call: NodeCall) -> tuple[Settings, tuple[Note, ...]]:
-    """RenormCFG: CFG's norm is limited to ``renorm_cfg`` times the positive one's; CFG acts below ``cfg_trunc``."""
+    """RenormCFG: CFG's norm is limited to ``renorm_cfg`` times the positive one's; CFG acts below ``cfg_trunc``.
+
+    Strictly below it, so ``cfg_start``, at which CFG acts here, is the float32 number before it.
+    """
     settings: dict[str, Any] = {}
     notes: list[Note] = []
     if call.known("renorm_cfg", 1.0) != 0 and (max_norm := call.plain("renorm_cfg")) is not None:
         limit = {"of": Plain("denoised"), "most": max_norm}
         settings["cfg_limit"] = limit
         notes.append(_similar(call, "cfg_limit", limit))
-    below = call.known("cfg_trunc", _LARGE)
-    if isinstance(below, int | float) and below < _LARGE:
-        settings["cfg_start"] = Plain(float(below))
+    below = call.known("cfg_trunc")
+    if isinstance(below, int | float) and 0 <= below <= _ALL_LEVELS:
+        settings["cfg_start"] = Plain(float(np.nextafter(np.float32(below), np.float32(0))))
         notes.append(_similar(call, "cfg_start", {"cfg_trunc": Plain(below)}))
     return settings, tuple(notes)
 

@@ -10,11 +10,16 @@ from zimage_app.domain.text import Text
 from zimage_app.service.imports.comfy.node_call import NodeCall
 from zimage_app.service.imports.comfy.roles.sizes import batch, pixels, side
 from zimage_app.service.imports.comfy.values import Missing, PictureValue, Plain, Size, Vae, Value
+from zimage_app.service.imports.draft import shown
 
 _CROPS = Text("it crops to the new shape; here the latent is stretched", "它会裁剪到新比例；这里是直接拉伸")
 _PADS = Text("it pads to the new shape; here the picture is stretched", "它会补边到新比例；这里是直接拉伸")
 _ONE_CHAIN = Text(
     "several samplers' pictures meet here; one of them is taken", "几个采样器的图片在这里汇合；只取其中一个"
+)
+_ADDS_NOISE = Text(
+    "the noise that it adds is left out; each stage here adds its own, by the stage's seed",
+    "它加入的噪声未带入；这里各阶段按自己的种子加噪声",
 )
 _SIZE_UNKNOWN = Text("the size that it makes isn't known", "无法得知它产生的尺寸")
 _FACTOR = re.compile(r"(?<![\da-z])([1-8])x|x([1-8])(?=plus|v\d|[^\da-z]|$)", re.IGNORECASE)
@@ -65,6 +70,11 @@ def decode(call: NodeCall) -> Mapping[str, Value]:
 def change(call: NodeCall) -> Mapping[str, Value]:
     """Change a picture without changing its size."""
     return made_of(call, picture_of(call).changed_by(call.name))
+
+
+def add_noise(call: NodeCall) -> Mapping[str, Value]:
+    """Add noise to a latent, which here only a stage does."""
+    return made_of(call, picture_of(call).noted(call.note(_ADDS_NOISE)))
 
 
 def remake(call: NodeCall) -> Mapping[str, Value]:
@@ -208,7 +218,25 @@ def _resized(call: NodeCall, picture: PictureValue, size: Size | None, why: Text
     method = call.plain("upscale_method") or Plain(call.option("method", "nearest-exact"))
     unknown = None if size else (why or picture.size_reason or call.missing(_SIZE_UNKNOWN).reason)
     resizes = (*picture.resizes, call.name)[-64:]
+    if picture.start and not picture.passes and (way := _other_way(call)):
+        picture = picture.noted(call.note(way))
     return replace(picture, size=size, size_reason=unknown, method=method, resizes=resizes)
+
+
+def _other_way(call: NodeCall) -> Text | None:
+    """Return the note for a start picture that isn't resized as here: the file, with Lanczos, before it is encoded."""
+    name = shown(call.known("upscale_method", call.option("method", "?")))
+    if call.kind.gives == ("latent",):
+        return Text(
+            f"it resizes the start picture's latent ({name}); here the picture itself is resized, with lanczos",
+            f"它缩放起始图片的潜变量（{name}）；这里缩放图片本身，方法为 lanczos",
+        )
+    if name == "lanczos":
+        return None
+    return Text(
+        f"it resizes the start picture ({name}); here that is done with lanczos",
+        f"它缩放起始图片（{name}）；这里的方法为 lanczos",
+    )
 
 
 def upscaler(call: NodeCall) -> Mapping[str, Value]:
@@ -221,6 +249,7 @@ ROLES = {
     "pass picture": passes,
     "decode": decode,
     "change picture": change,
+    "add noise": add_noise,
     "remake picture": remake,
     "resize": resize,
     "scale": scale,

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from zimage_app.domain.catalogue import SAMPLER_TRAITS
+from zimage_app.domain.schedules import TABLE_SIZE, list_length, stage_sigmas, whole_sigmas
+from zimage_app.domain.settings.stage import Stage
 from zimage_app.domain.text import Text
 from zimage_app.service.imports.comfy.node_call import NodeCall
 from zimage_app.service.imports.comfy.roles.guidance import nag, negative_of
 from zimage_app.service.imports.comfy.roles.models import feature_note
-from zimage_app.service.imports.comfy.roles.schedules import OPTIONS, rest_of_steps, without_folder
+from zimage_app.service.imports.comfy.roles.schedules import MAX_STEPS, OPTIONS, denoise_of_rest, without_folder
 from zimage_app.service.imports.comfy.roles.sizes import sides
 from zimage_app.service.imports.comfy.roles.texts import text_of
 from zimage_app.service.imports.comfy.values import (
@@ -29,7 +32,7 @@ from zimage_app.service.imports.comfy.values import (
     merged,
     note_of,
 )
-from zimage_app.service.imports.names import sampler_and_scheduler
+from zimage_app.service.imports.names import sampler_and_scheduler, scheduler
 
 FIELDS = {
     "seed": ("seed", "noise_seed"),
@@ -125,14 +128,10 @@ def sampler(call: NodeCall) -> Mapping[str, Value]:
     pipe = call.flow("pipe", Bundle) if call.option("pipe") else None
     call = call.opened(pipe) if pipe else call
     latent = call.flow("latent_image", PictureValue) or PictureValue()
-    fields: dict[str, Value] = {}
-    for ours, theirs in FIELDS.items():
-        value = call.plain(*theirs) if theirs else None
-        if value is not None:
-            fields[ours] = value
+    fields = _own_fields(call)
     notes = call.unusual()
-    if call.option("part"):
-        more, extra_notes = _part(call)
+    if "sigmas" not in call.inputs:
+        more, extra_notes = _part(call, fields) if call.option("part") else _from_step(call, fields)
         fields |= more
         notes = (*notes, *extra_notes)
     if call.option("options"):
@@ -154,6 +153,13 @@ def sampler(call: NodeCall) -> Mapping[str, Value]:
     return made
 
 
+def _own_fields(call: NodeCall) -> dict[str, Value]:
+    found = {ours: call.plain(*theirs) for ours, theirs in FIELDS.items() if theirs}
+    if call.option("part") and not call.option("pipe"):
+        del found["denoise"]  # KSamplerAdvanced has none, whatever the file says
+    return {name: value for name, value in found.items() if value is not None}
+
+
 def text_sampler(call: NodeCall) -> Mapping[str, Value]:
     """Role of samplers that take texts and a size and return pixels."""
     names = ("seed", "steps", "cfg", "shift")
@@ -171,9 +177,9 @@ def text_sampler(call: NodeCall) -> Mapping[str, Value]:
     return {"image": replace(picture, decoded_by=call.name)}
 
 
-def _part(call: NodeCall) -> tuple[dict[str, Value], tuple[Note, ...]]:
+def _part(call: NodeCall, fields: Mapping[str, Value]) -> tuple[dict[str, Value], tuple[Note, ...]]:
     """Convert KSamplerAdvanced's range of steps: a later start becomes a denoise below 1."""
-    steps, start, end = (call.known(name) for name in ("steps", "start_at_step", "end_at_step"))
+    start, end = (call.known(name) for name in ("start_at_step", "end_at_step"))
     notes: list[Note] = []
     unknown = next((v for name in ("start_at_step", "end_at_step") if isinstance(v := call.plain(name), Missing)), None)
     if unknown:
@@ -185,23 +191,79 @@ def _part(call: NodeCall) -> tuple[dict[str, Value], tuple[Note, ...]]:
                 )
             )
         )
-    if not isinstance(steps, int) or not 0 < steps < 10_000:
+    found = _list_of(fields)
+    if found is None:
         return {}, tuple(notes)
-    if isinstance(end, int) and end < steps:
+    whole, _ = found
+    last = min(end, whole) if isinstance(end, int) else whole
+    if isinstance(start, int) and start >= last:
+        return {"denoise": Plain(0.0)}, tuple(notes)
+    if last < whole:
         notes.append(
             call.note(
                 Text(
-                    f"it stops after {end} of {steps} steps; a stage here always runs to the end",
-                    f"它在 {steps} 步中的第 {end} 步停止；这里的阶段总会跑完",
+                    f"it stops after {last} of {whole} steps; a stage here always runs to the end",
+                    f"它在 {whole} 步中的第 {last} 步停止；这里的阶段总会跑完",
                 )
             )
         )
-    if not isinstance(start, int) or not 0 < start < steps:
-        return {}, tuple(notes)
-    left, denoise = rest_of_steps(steps, start)
-    summary = f"start_at_step {start}/{steps} → {left} × denoise {denoise:g}"
-    notes.append(call.note(Text(summary, summary), translated=True))
-    return {"steps": Plain(left), "denoise": Plain(denoise)}, tuple(notes)
+    more, extra_notes = _from_step(call, fields, max(start, 0) if isinstance(start, int) else 0)
+    return more, (*notes, *extra_notes)
+
+
+def _from_step(
+    call: NodeCall, fields: Mapping[str, Value], start: int = 0
+) -> tuple[dict[str, Value], tuple[Note, ...]]:
+    """Return steps and denoise of a stage that does what KSampler does from the step ``start`` on."""
+    steps, found = _number(fields.get("steps")), _list_of(fields)
+    if found is None:
+        return {}, ()
+    whole, ours = found
+    left = whole - start
+    if left > ours:
+        return {}, (call.note(_longer(left, ours)),)
+    if start == 0 and left == steps:
+        return {}, ()
+    if start == 0:
+        more = Text(f"{steps} steps, a list of {whole} → {left}", f"{steps} 步，实际序列 {whole} 步 → {left}")
+        return {"steps": Plain(left)}, (call.note(more, translated=True),)
+    denoise = denoise_of_rest(ours, left)
+    summary = f"start_at_step {start}/{whole} → {left} × denoise {denoise:g}"
+    notes = (call.note(Text(summary, summary), translated=True),)
+    return {"steps": Plain(left), "denoise": Plain(denoise)}, notes
+
+
+def _longer(theirs: int, ours: int) -> Text:
+    return Text(
+        f"this scheduler gives it {theirs} steps for {ours}, of which a stage here runs the last {ours}",
+        f"对 {ours} 步，此调度器给出 {theirs} 步；这里的阶段只运行最后 {ours} 步",
+    )
+
+
+def _list_of(fields: Mapping[str, Value]) -> tuple[int, int] | None:
+    """Return the steps of KSampler's list, and of the whole schedule of a stage that ends in the same list.
+
+    None if steps or denoise aren't known. At denoise 1 KSampler takes a schedule that is longer than ``steps + 1``
+    (ddim_uniform) as it is; a stage keeps the last ones.
+    """
+    steps, denoise = _number(fields.get("steps")), _number(fields.get("denoise", Plain(1.0)))
+    if not isinstance(steps, int) or not isinstance(denoise, int | float) or not 0 < steps < MAX_STEPS:
+        return None
+    if denoise < 1:
+        return (steps, list_length(steps, denoise)) if denoise * MAX_STEPS > steps else None
+    name = _number(fields.get("scheduler"))
+    ours = scheduler(name) if isinstance(name, str) else None
+    if ours is None or steps > TABLE_SIZE:
+        return steps, steps
+    discards = _discards_penultimate(fields.get("sampler"))
+    sigmas = whole_sigmas(ours, Stage().shift, steps, discard_penultimate=discards)
+    whole = max(len(sigmas) - 1, steps)
+    same = stage_sigmas(ours, Stage().shift, whole, 1.0, discard_penultimate=discards) == tuple(sigmas)
+    return whole, whole if same else steps
+
+
+def _number(value: Value | None) -> Any:
+    return value.data if isinstance(value, Plain) else None
 
 
 ROLES = {"sampler": sampler, "text sampler": text_sampler}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from zimage_app.domain.schedules import list_length
 from zimage_app.domain.text import Text
 from zimage_app.service.imports.comfy.node_call import NodeCall
 from zimage_app.service.imports.comfy.roles.guidance import nag, negative_of
@@ -34,6 +35,7 @@ _FLOW_USUAL = (
     ("num_train_timesteps", (1000, None)),
     ("start_at_step", (0, None)),
 )
+MAX_STEPS = 10_000
 _NO_GUIDANCE = Text("this way of guidance does not exist here", "这里没有这种引导方式")
 _NO_WRAP = Text(
     "what it does at each step does not exist here; the sampler inside it is taken",
@@ -120,39 +122,46 @@ def changed_sigmas(call: NodeCall) -> Mapping[str, Value]:
 
 
 def split_sigmas(call: NodeCall) -> Mapping[str, Value]:
-    """Split a schedule into its first steps and the rest, which is a denoise below 1 (see ``rest_of_steps``).
+    """Split a schedule into its first steps and the rest, which is a denoise below 1 (see ``denoise_of_rest``).
 
     The node says the step, or the rest's share of all steps in ``denoise``.
     """
     inner = call.flow("sigmas", Sigmas)
-    steps = inner.fields.get("steps") if inner else None
-    cut = call.known("step")
-    part = call.known("denoise")
-    if isinstance(part, int | float) and isinstance(steps, Plain) and isinstance(steps.data, int):
-        cut = steps.data - round(steps.data * part)
-    if inner is None or not isinstance(steps, Plain) or not isinstance(steps.data, int) or not isinstance(cut, int):
+    length = _length(inner) if inner else None
+    if inner is None or length is None:
         return changed_sigmas(call)
-    if not 0 < cut < steps.data < 10_000:
+    steps, whole = length
+    part, cut = call.known("denoise"), call.known("step")
+    if isinstance(part, int | float):
+        cut = steps - round(steps * part)
+    if not isinstance(cut, int) or not 0 < cut < steps:
         return changed_sigmas(call)
-    stops = Text(f"it stops after {cut} of {steps.data} steps; a stage here always runs to the end",
-                 f"它在 {steps.data} 步中的第 {cut} 步停止；这里的阶段总会跑完")  # fmt: skip
+    stops = Text(f"it stops after {cut} of {steps} steps; a stage here always runs to the end",
+                 f"它在 {steps} 步中的第 {cut} 步停止；这里的阶段总会跑完")  # fmt: skip
     first = replace(inner, fields={**inner.fields, "steps": Plain(cut)}).noted(call.note(stops))
-    left, denoise = rest_of_steps(steps.data, cut)
-    summary = f"step {cut}/{steps.data} → {left} × denoise {denoise:g}"
+    left = steps - cut
+    denoise = denoise_of_rest(whole, left)
+    summary = f"step {cut}/{steps} → {left} × denoise {denoise:g}"
     rest = replace(inner, fields={**inner.fields, "steps": Plain(left), "denoise": Plain(denoise)})
     return {"sigmas": first, "low_sigmas": rest.noted(call.note(Text(summary, summary), translated=True))}
 
 
-def rest_of_steps(steps: int, start: int) -> tuple[int, float]:
-    """Return the number of steps left from ``start`` on, and the denoise for which ``int(left / denoise) == steps``.
+def _length(sigmas: Sigmas) -> tuple[int, int] | None:
+    """Return the steps of a schedule, and of the whole one that its denoise cuts; None if they aren't known."""
+    given = (sigmas.fields.get("steps"), sigmas.fields.get("denoise", Plain(1.0)))
+    steps, denoise = (value.data if isinstance(value, Plain) else None for value in given)
+    if not isinstance(steps, int) or not isinstance(denoise, int | float) or not 0 < steps < MAX_STEPS:
+        return None
+    whole = list_length(steps, denoise) if denoise * MAX_STEPS > steps else MAX_STEPS
+    return (steps, whole) if whole < MAX_STEPS else None
 
-    That is ComfyUI's rule for the length of the whole schedule.
-    """
-    left = steps - start
-    denoise = left / steps
-    while int(left / denoise) < steps:  # rounding may make the quotient slightly too small
+
+def denoise_of_rest(whole: int, left: int) -> float:
+    """Return the denoise for which ``int(left / denoise) == whole``, ComfyUI's rule for the whole schedule's length."""
+    denoise = left / whole
+    while int(left / denoise) < whole:  # rounding may make the quotient slightly too small
         denoise -= 1e-12
-    return left, denoise
+    return denoise
 
 
 def own_sigmas(call: NodeCall) -> Mapping[str, Value]:

@@ -20,8 +20,8 @@ from zimage_app.domain.plan import GenerationPlan, StagePlan
 from zimage_app.domain.record import ImageRecord, RunEnvironment, StageRecord, new_id
 from zimage_app.domain.text import Text
 from zimage_app.domain.version import __version__
-from zimage_app.service.exports.comfy.names import file_names
-from zimage_app.service.exports.comfy.workflow import Nodes, build, easycache_notes
+from zimage_app.service.exports.comfy.names import file_names, lora_notes
+from zimage_app.service.exports.comfy.workflow import Nodes, build, difference_notes
 from zimage_app.service.jobs.runners.comfyui.listener import Listener, Timeouts
 from zimage_app.service.jobs.runners.comfyui.object_info import adapted
 from zimage_app.service.jobs.runners.comfyui.server import ComfyServer, Outcome, UnexpectedResponse
@@ -64,7 +64,8 @@ class ComfyRunner(RemoteRunner):
                 place = self._where
                 waiting = Text(f"Waiting in the queue of the ComfyUI at {place}", f"正在 {place} 的 ComfyUI 队列中等待")
                 reports.loading(job, waiting)
-                run = ServerRun(plan, nodes, (*warnings, *_notes(plan)))
+                different = lora_notes(self._dependencies.loras, plan.request)
+                run = ServerRun(plan, nodes, (*warnings, *_notes(plan), *different))
                 outcome = self._followed(prompt, run, listener, assignment, reports)
             self._end(outcome, run, assignment, reports)
         except (StudioError, Unreachable) as error:
@@ -251,7 +252,7 @@ def _bust_cache(nodes: Nodes) -> None:
 
 
 def _notes(plan: GenerationPlan) -> Iterator[Text]:
-    yield from easycache_notes(plan)
+    yield from difference_notes(plan)
     if plan.request.keep_stages:
         yield Text(
             "Pictures of single stages are not kept: ComfyUI does not give them.",
