@@ -162,6 +162,7 @@ async function begin(box, order, button, text) {
   button.disabled = false;
   if (answer.error) return showAnswer(box, answer);
   document.dispatchEvent(new CustomEvent("studio:queue"));
+  document.dispatchEvent(new CustomEvent("studio:group"));
   draw(answer);
   planLater();
   find(".groups").scrollIntoView({ block: "nearest" });
