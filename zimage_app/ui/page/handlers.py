@@ -413,9 +413,8 @@ class Handlers:
         async for seen in self._studio.watch(job_id, _WATCH_INTERVAL):
             if seen.ended:
                 strip = await run_in_threadpool(self._strip, request)
-            updates: Updates = {
-                self._components.canvas: {"job": job_data(seen, language), "strip": strip, "sign": next(signs)}
-            }
+            job = job_data(seen, language, paused=self._studio.queue().paused) | {"home": not self._studio.shared}
+            updates: Updates = {self._components.canvas: {"job": job, "strip": strip, "sign": next(signs)}}
             if seen.state is JobState.STOPPING:
                 updates[self._components.stop] = gr.update(value=self._words("stopping"), interactive=False)
             yield updates

@@ -101,6 +101,9 @@ WORDS: dict[str, Text] = {
     "stopping": Text("Stopping…", "正在停止…"),
     "idle": Text("Write a prompt, then press Generate", "写下提示词，然后点击「开始生成」"),
     "waiting_next": Text("Up next…", "即将开始…"),
+    "waiting_paused": Text(
+        "The queue is paused; this begins when it is resumed.", "队列已暂停，继续后才会开始。"
+    ),
     "waiting": Text("Waiting: {ahead} ahead in the queue", "排队中：前面还有 {ahead} 个任务"),
     "starts_in": Text("starts in about {seconds} s", "约 {seconds} 秒后开始"),
     "loading": Text("Loading the model…", "正在加载模型…"),
