@@ -98,12 +98,17 @@ WORDS: dict[str, Text] = {
     "forever": Text("Generate forever: starts again whenever the queue is done", "无限生成：队列完成后自动继续"),
     "generate": Text("Generate", "开始生成"),
     "stop": Text("Stop", "停止"),
+    "stop_title": Text(
+        "Stop the picture that is being made (Esc); pictures that wait go on",
+        "停止正在生成的图片（Esc）；排队的图片会继续",
+    ),
+    "stopped_one": Text("Stopped this picture; {count} more wait.", "已停止这一张，还有 {count} 张在排队。"),
+    "stop_all": Text("Stop them all", "全部停止"),
+    "stopped_all": Text("All pictures of that press are stopped.", "这一批图片已全部停止。"),
     "stopping": Text("Stopping…", "正在停止…"),
     "idle": Text("Write a prompt, then press Generate", "写下提示词，然后点击「开始生成」"),
     "waiting_next": Text("Up next…", "即将开始…"),
-    "waiting_paused": Text(
-        "The queue is paused; this begins when it is resumed.", "队列已暂停，继续后才会开始。"
-    ),
+    "waiting_paused": Text("The queue is paused; this begins when it is resumed.", "队列已暂停，继续后才会开始。"),
     "waiting": Text("Waiting: {ahead} ahead in the queue", "排队中：前面还有 {ahead} 个任务"),
     "starts_in": Text("starts in about {seconds} s", "约 {seconds} 秒后开始"),
     "loading": Text("Loading the model…", "正在加载模型…"),
