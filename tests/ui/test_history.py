@@ -350,6 +350,28 @@ def test_a_picture_opens_large_and_its_settings_are_put_in(visit: Visit, picture
     expect(cards).to_have_count(7)
 
 
+def test_deletions_in_the_viewer_are_undone_one_after_another(visit: Visit, pictures: list[str]) -> None:
+    page = visit()
+    page.locator("#view-history").click()
+    page.locator(".history .card .open").first.click()
+    viewer = page.locator(".viewer")
+    for shown in pictures[:2]:
+        expect(viewer).to_have_attribute("data-picture", shown)
+        page.keyboard.press("Delete")
+    expect(viewer).to_have_attribute("data-picture", pictures[2])
+    for shown in reversed(pictures[:2]):
+        page.keyboard.press("Control+z")
+        expect(viewer).to_have_attribute("data-picture", shown)
+    page.keyboard.press("ArrowRight")
+    expect(viewer).to_have_attribute("data-picture", pictures[1])
+    page.keyboard.press("Delete")
+    expect(viewer).to_have_attribute("data-picture", pictures[2])
+    page.locator(".studio-toast .undo").click()
+    expect(viewer).to_have_attribute("data-picture", pictures[1])
+    page.keyboard.press("ArrowLeft")  # the keys still reach the viewer
+    expect(viewer).to_have_attribute("data-picture", pictures[0])
+
+
 def test_a_picture_made_again_is_compared_pixel_by_pixel(visit: Visit, scripted: QuickPageStudio) -> None:
     page = visit()
     ask(page, "again and again")

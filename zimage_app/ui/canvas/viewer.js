@@ -7,6 +7,7 @@ const find = (selector) => root.querySelector(selector);
 const DETAILS = "studio-viewer-details"; // localStorage: whether the settings are shown
 
 let list = { items: [], index: 0 };
+let deleted = []; // {item, index} of the list, to show them again after an undo
 const item = () => list.items[list.index];
 const detailed = () => localStorage.getItem(DETAILS) !== "closed";
 
@@ -73,6 +74,15 @@ async function move(step) {
   draw();
 }
 
+function showAgain(ids) {
+  const back = deleted.filter((each) => ids.includes(each.item.id));
+  deleted = deleted.filter((each) => !back.includes(each));
+  for (const { item: each, index } of back) list.items.splice(index, 0, each);
+  if (!back.length) return;
+  list.index = Math.min(back[0].index, list.items.length - 1);
+  find(".scale").focus(); // the pressed "Undo" goes with its message
+}
+
 // Pictures were deleted or starred, here or in another view.
 document.addEventListener("studio:pictures", (event) => {
   const { what, ids } = event.detail;
@@ -80,7 +90,9 @@ document.addEventListener("studio:pictures", (event) => {
   if (what === "star" || what === "unstar") {
     for (const each of list.items) if (ids.includes(each.id)) each.starred = what === "star";
   }
+  if (what === "undo") showAgain(ids);
   if (what === "delete") {
+    deleted.push(...list.items.map((each, index) => ({ item: each, index })).filter((each) => ids.includes(each.item.id)));
     const rest = list.items.filter((each) => !ids.includes(each.id));
     list.items = rest;
     list.index = Math.min(list.index, rest.length - 1);
@@ -105,6 +117,7 @@ root.onkeydown = (event) => {
     s: () => press("star"),
     S: () => press("star"),
   };
+  if (event.key.toLowerCase() === "z" && (event.ctrlKey || event.metaKey) && page.undo()) event.preventDefault();
   if (!keys[event.key] || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("[role=menu]")) return;
   event.preventDefault();
   keys[event.key]();
@@ -118,6 +131,7 @@ find(".kept h3").textContent = say("viewer_stages");
 
 document.addEventListener("studio:open", (event) => {
   list = { ...event.detail, items: [...event.detail.items] };
+  deleted = [];
   if (!item()) return;
   if (!root.open) root.showModal();
   draw();

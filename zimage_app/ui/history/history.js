@@ -16,7 +16,6 @@ let lastPicked = "";
 let failed = false; // the last request
 let reading = false; // the server is still reading the folder
 const readingMs = 700; // milliseconds between two requests while it does
-let undoable = []; // ids of the last deletion
 const selected = new Map();
 const isOpen = () => document.querySelector("#right")?.dataset.view === "history";
 
@@ -67,10 +66,8 @@ async function remove(ids) {
 // Pictures were changed, here or in another view.
 document.addEventListener("studio:pictures", async (event) => {
   const { what, ids } = event.detail;
-  if (what === "delete") undoable = ids;
   if (what === "delete" || what === "undo") for (const id of ids) selected.delete(id);
   if (what === "star" || what === "unstar") for (const id of ids) if (selected.has(id)) selected.get(id).starred = what === "star";
-  if (what === "undo") undoable = [];
   if (what === "undo") current = ids[0] || current;
   showMessage("");
   if (!isOpen()) return;
@@ -389,10 +386,7 @@ root.onkeydown = (event) => {
     clear();
   }
   const typed = event.target.closest("input:not([type=checkbox])");
-  if (event.key === "z" && (event.ctrlKey || event.metaKey) && undoable.length && !typed) {
-    event.preventDefault();
-    page.putBack(undoable);
-  }
+  if (event.key === "z" && (event.ctrlKey || event.metaKey) && !typed && page.undo()) event.preventDefault();
 };
 
 // Filters
