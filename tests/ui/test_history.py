@@ -18,7 +18,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from tests.service.records import a_record
-from tests.ui.conftest import Visit, ask, expect_state
+from tests.ui.conftest import Visit, arrive, ask, expect_state
 from tests.ui.doubles import QUICK, QuickPageStudio
 from zimage_app.domain.plan import make_plan
 from zimage_app.domain.record import StageRecord
@@ -224,6 +224,20 @@ def test_pictures_are_listed_by_day_searched_and_filtered(visit: Visit, pictures
     expect(cards).to_have_count(8)
     page.locator(".history .day").select_option("2026-01-04")
     expect(cards).to_have_count(4)
+
+
+@pytest.mark.usefixtures("pictures")
+def test_search_and_filters_outlive_a_reload(visit: Visit) -> None:
+    page = visit()
+    cards = history_of(page)
+    page.locator(".history .query").fill("小船")
+    expect(cards).to_have_count(7)
+    page.locator(".history .day").select_option("2026-01-04")
+    expect(cards).to_have_count(3)
+    arrive(page)
+    expect(cards).to_have_count(3)
+    expect(page.locator(".history .query")).to_have_value("小船")
+    expect(page.locator(".history .day")).to_have_value("2026-01-04")
 
 
 @pytest.mark.usefixtures("pictures")

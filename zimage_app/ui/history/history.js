@@ -7,7 +7,8 @@ const find = (selector) => root.querySelector(selector);
 const maxCompared = 6;
 const cards = () => [...root.querySelectorAll(".card")];
 
-const wanted = { q: "", day: "", model: "", starred: false, trash: false, page: 1 };
+const WANTED = "studio-history"; // sessionStorage: search, filters and page, to restore them after a reload
+const wanted = { q: "", day: "", model: "", starred: false, trash: false, page: 1, ...JSON.parse(sessionStorage.getItem(WANTED)) };
 let items = [];
 let pages = 1;
 const begin = page.makeSequence();
@@ -45,6 +46,7 @@ async function load() {
   items = data.items;
   pages = data.pages;
   wanted.page = data.page;
+  sessionStorage.setItem(WANTED, JSON.stringify(wanted));
   draw(data);
   if (reading) setTimeout(load, readingMs);
 }
@@ -408,6 +410,7 @@ find(".trash").onclick = () => {
   filter({ trash: !wanted.trash });
 };
 
+find(".query").value = wanted.q;
 find(".query").placeholder = say("history_search");
 find(".query").title = say("history_search_hint");
 find(".query").setAttribute("aria-label", `${say("history_search")}. ${say("history_search_hint")}`);
