@@ -17,10 +17,9 @@ function draw() {
   const image = find(".scale img");
   image.src = src || `pictures/${id}.png`;
   image.alt = label;
-  image.style.setProperty("--width", `${width || 0}px`);
   image.style.aspectRatio = width ? `${width} / ${height}` : "";
   find(".scale").setAttribute("aria-label", say("zoom_of", { label }));
-  enlarge(false);
+  enlarge(null);
   find("h2").textContent = id ? time : label;
   find(".place").textContent = id ? `#${seed}` : `${width}×${height}`;
   find(".previous").disabled = list.index === 0 && !list.turn;
@@ -33,9 +32,49 @@ function draw() {
   list.onMove?.(id);
 }
 
-function enlarge(actual) {
-  find(".scale").classList.toggle("actual", actual);
-  find(".scale").setAttribute("aria-pressed", String(actual));
+// Shows the whole picture (at: null), or its actual pixels around the point {x, y} of the window. Where those fit the
+// window, it is the next whole multiple of them that is larger than what was shown, at least twice as large.
+function enlarge(at) {
+  const [scale, image] = [find(".scale"), find(".scale img")];
+  const whole = image.getBoundingClientRect();
+  const [width, height] = [image.naturalWidth, image.naturalHeight];
+  const fit = Math.min(whole.width / width, whole.height / height) || 1;
+  const times = width > scale.clientWidth || height > scale.clientHeight ? 1 : Math.max(2, Math.floor(fit) + 1);
+  // The part of the picture at the point; the picture is in the middle of its box.
+  const part = (from, size, pixels) => Math.min(1, Math.max(0, (from - (size - pixels * fit) / 2) / (pixels * fit)));
+  scale.classList.toggle("actual", Boolean(at && width));
+  scale.setAttribute("aria-pressed", String(Boolean(at && width)));
+  if (!at || !width) return;
+  image.style.setProperty("--shown", `${times * width}px`);
+  scale.scrollLeft = part(at.x - whole.left, whole.width, width) * times * width - scale.clientWidth / 2;
+  scale.scrollTop = part(at.y - whole.top, whole.height, height) * times * height - scale.clientHeight / 2;
+}
+
+// A press with the mouse moves the enlarged picture; without a movement it is a click. Fingers scroll it by themselves.
+const draggedFrom = 4; // pixels
+let dragged = false;
+
+function drag(event) {
+  const scale = find(".scale");
+  dragged = false;
+  if (event.pointerType !== "mouse" || event.button || !scale.classList.contains("actual")) return;
+  const [left, top] = [scale.scrollLeft, scale.scrollTop];
+  scale.setPointerCapture(event.pointerId);
+  scale.onpointermove = ({ clientX, clientY }) => {
+    const [x, y] = [clientX - event.clientX, clientY - event.clientY];
+    dragged ||= Math.hypot(x, y) >= draggedFrom;
+    if (dragged) scale.scrollTo(left - x, top - y);
+  };
+  scale.onpointerup = scale.onpointercancel = () => (scale.onpointermove = null);
+}
+
+// With the keyboard (no point was clicked), around the middle.
+function toggleZoom(event) {
+  if (dragged) return;
+  const box = find(".scale").getBoundingClientRect();
+  const middle = { x: box.left + box.width / 2, y: box.top + box.height / 2 };
+  if (find(".scale").classList.contains("actual")) enlarge(null);
+  else enlarge(event.detail ? { x: event.clientX, y: event.clientY } : middle);
 }
 
 function drawActs() {
@@ -104,7 +143,9 @@ document.addEventListener("studio:pictures", (event) => {
 find(".previous").onclick = () => move(-1);
 find(".next").onclick = () => move(1);
 find(".close").onclick = () => root.close();
-find(".scale").onclick = () => enlarge(!find(".scale").classList.contains("actual"));
+find(".scale").onpointerdown = drag;
+find(".scale").onclick = toggleZoom;
+find(".scale img").draggable = false;
 root.onclick = (event) => {
   if (event.target === root) root.close();
 };
