@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from zimage_app.domain.errors import RequestError
-from zimage_app.service.many.grids.axes import Apply, Axis, cells, parse_axis
+from zimage_app.service.many.grids.axes import Apply, Axis, cells, parse_axis, with_drawn_seeds
 from zimage_app.service.many.grids.sheet import write_sheets
 from zimage_app.service.many.lists import with_more, with_size, without_nulls
 
@@ -27,6 +27,7 @@ SETTINGS = {"prompt": "a red cat", "stages": [{"steps": 9}, {"steps": 9}]}
         ('prompt=["a, b", "c"]', "prompt", ("a, b", "c")),
         ("lora=ink=0.8,none", "lora", ("ink=0.8", "none")),
         ("negative=1,2", "negative", ("1", "2")),
+        ("seed=1、2；3;4，5", "seed", (1, 2, 3, 4, 5)),
         ("prompt~cat=007,1.50,2..3", "prompt~cat", ("007", "1.50", 2, 3)),
         ("stages.0.scheduler=1", "stages.0.scheduler", ("1",)),
         ("stages.0.easycache.start=1", "stages.0.easycache.start", (1,)),
@@ -34,6 +35,13 @@ SETTINGS = {"prompt": "a red cat", "stages": [{"steps": 9}, {"steps": 9}]}
 )
 def test_an_axis_is_a_name_and_its_values(text: str, name: str, values: tuple[object, ...]) -> None:
     assert parse_axis(text) == Axis(name, values)
+
+
+def test_each_seed_that_is_random_is_drawn_before_labels_are_written() -> None:
+    drawn = itertools.count(100)
+    axes = with_drawn_seeds([parse_axis("seed=-1,5,random"), parse_axis("stages.0.shift=-1")], lambda: next(drawn))
+    assert [axis.values for axis in axes] == [(100, 5, 101), (-1,)]
+    assert axes[0].labels[0].en == "Seed = 100"
 
 
 @pytest.mark.parametrize("text", ["steps", "=1", "steps=", "steps=5..1/0", "a=1..1000", "a=[]", "a=[1"])

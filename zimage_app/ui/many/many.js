@@ -126,7 +126,7 @@ function axisText(row) {
   const values = row.querySelector("input").value.trim();
   if (!name || !values) return "";
   if (name !== "prompt~") return `${name}=${values}`;
-  let word = values.split(/[,，]/)[0].trim();
+  let word = values.split(/[,，、;；]/)[0].trim();
   try {
     word = String(JSON.parse(values)[0]);
   } catch {

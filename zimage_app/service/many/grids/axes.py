@@ -8,7 +8,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from zimage_app.domain.errors import RequestError
@@ -22,6 +22,8 @@ MAX_CELLS = 400
 _NUMBER = r"-?[0-9]{1,9}(?:\.[0-9]{1,9})?"
 _RANGE = re.compile(rf"({_NUMBER})\.\.({_NUMBER})(?:/({_NUMBER}))?")
 _REPLACE = "prompt~"
+_BETWEEN = "[,，、;；]"
+"""Characters between values; also in many.js."""
 
 Data = dict[str, Any]
 Labels = tuple[tuple[str, ...], ...]
@@ -91,8 +93,8 @@ class Cell:
 def parse_axis(text: str, argument: str = "axis") -> Axis:
     """Parse an axis written by the user: ``NAME=VALUES``.
 
-    Values are separated by commas, in a JSON list, or number ranges ``FROM..TO/STEP``; ``prompt~WORD=a,b`` replaces
-    WORD in the prompt by each value. Values of a text setting stay as they were written.
+    Values are separated by commas or semicolons, in a JSON list, or number ranges ``FROM..TO/STEP``;
+    ``prompt~WORD=a,b`` replaces WORD in the prompt by each value. Values of a text setting stay as they were written.
 
     Raises:
         RequestError: of ``argument``: the text has none of these forms.
@@ -109,6 +111,17 @@ def parse_axis(text: str, argument: str = "axis") -> Axis:
         return Axis(name, found, argument)
     except RequestError as error:
         raise error.at(argument) from error
+
+
+def with_drawn_seeds(axes: Sequence[Axis], draw: Callable[[], int]) -> list[Axis]:
+    """Return the axes with a drawn seed for each -1 and ``random``, so that the labels tell which seed it was."""
+
+    def settled(axis: Axis) -> Axis:
+        if axis.name not in ("seed", "variation_seed"):
+            return axis
+        return replace(axis, values=tuple(draw() if value in (-1, "random") else value for value in axis.values))
+
+    return [settled(axis) for axis in axes]
 
 
 def sheet_labels(axes: Sequence[Axis], language: Language) -> Labels:
@@ -227,7 +240,7 @@ def _values(text: str, values: str, read: Callable[[str], Any]) -> Iterator[Any]
             raise _wrong(text, Text("is no JSON list of values", "不是 JSON 值列表"))
         yield from listed
         return
-    for part in re.split("[,，]", values):
+    for part in re.split(_BETWEEN, values):
         if found := _RANGE.fullmatch(part.strip()):
             yield from _range(text, *found.groups())
         elif part.strip():
