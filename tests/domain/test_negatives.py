@@ -28,6 +28,8 @@ from zimage_app.domain.text import Text
     [
         ("", ["模糊", "水印"], "模糊，水印"),
         ("blurry, text", ["水印"], "blurry, text，水印"),
+        ("", ["blurry", "extra fingers"], "blurry, extra fingers"),
+        ("bad hands,", ["blurry", "水印", "text"], "bad hands, blurry，水印，text"),
         ("模糊，", ["模糊", "水印"], "模糊，水印"),
         ("模糊、噪点\n", ["噪点", " 水印 ", "水印"], "模糊、噪点，水印"),
         ("ＨＤＲ 过度", ["hdr  过度"], "ＨＤＲ 过度"),

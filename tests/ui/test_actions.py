@@ -357,6 +357,42 @@ def test_an_older_picture_shows_the_stages_that_were_kept_and_no_empty_ones(
     expect(image).to_have_attribute("src", f"pictures/{kept.record.id}.png")
 
 
+def test_the_viewer_shows_actual_pixels_around_the_clicked_point_and_is_moved_by_the_mouse(
+    visit: Visit, scripted: QuickPageStudio
+) -> None:
+    made(scripted, "放大")
+    page = visit(viewport={"width": 1000, "height": 420})
+    page.locator(".zoom").click()
+    scale, image = page.locator(".viewer .scale"), page.locator(".viewer .scale img")
+    expect(image).to_have_js_property("naturalHeight", 432)
+    whole = scale.bounding_box()
+    assert whole is not None
+    middle, bottom = whole["x"] + whole["width"] / 2, whole["y"] + whole["height"] - 14
+
+    def place() -> list[float]:
+        return list(scale.evaluate("node => [node.scrollTop, node.scrollHeight - node.clientHeight]"))
+
+    page.mouse.click(middle, bottom)
+    expect(image).to_have_css("width", "336px")
+    expect(image).to_have_css("height", "432px")
+    at, most = place()
+    assert at == most > 0
+    page.mouse.move(middle, whole["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(middle, whole["y"] + 60, steps=4)
+    page.mouse.up()
+    assert place()[0] == most - 40
+    expect(scale).to_have_attribute("aria-pressed", "true")  # a movement is no click
+    page.mouse.click(middle, bottom)
+    expect(scale).to_have_attribute("aria-pressed", "false")
+    page.set_viewport_size({"width": 1400, "height": 1000})
+    page.mouse.click(middle, bottom)
+    box, shown = image.bounding_box(), scale.bounding_box()
+    assert box is not None
+    assert shown is not None
+    assert (box["width"] % 336, box["width"] // 336 >= 2) == (0, True)
+
+
 def test_a_stage_is_only_its_owners(tmp_path: Path) -> None:
     studio = QuickPageStudio(tmp_path, step_seconds=0.0, shared=True)
     mine, other = "a" * 32, "b" * 32

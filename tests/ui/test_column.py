@@ -52,6 +52,18 @@ def test_a_phone_has_the_block_below_the_prompt_and_generate_at_its_edge(visit: 
     assert page.evaluate("document.documentElement.scrollWidth") == 390
 
 
+def test_the_bar_with_generate_is_low_and_in_the_way_of_no_low_window(visit: Visit) -> None:
+    page = visit(folded=True, **PHONE)
+    bar, generate = (page.locator(part) for part in ("#go", "#generate"))
+    expect(page.locator(".summary")).not_to_be_empty()
+    assert bar.evaluate("node => node.offsetHeight") <= 90
+    page.set_viewport_size({"width": 720, "height": 450})
+    expect(bar).to_have_css("position", "static")
+    tops = [page.locator(part).bounding_box() for part in ("#knob-size", "#seeds", "#go", "#right")]
+    assert [box["y"] for box in tops if box] == sorted(box["y"] for box in tops if box)
+    expect(generate).to_be_visible()
+
+
 def test_the_settings_are_summed_up_in_one_line(visit: Visit, scripted: QuickPageStudio) -> None:
     scripted.step_seconds = 0.01
     page = visit()

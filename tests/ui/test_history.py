@@ -18,7 +18,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from tests.service.records import a_record
-from tests.ui.conftest import Visit, ask, expect_state
+from tests.ui.conftest import Visit, arrive, ask, expect_state
 from tests.ui.doubles import QUICK, QuickPageStudio
 from zimage_app.domain.plan import make_plan
 from zimage_app.domain.record import StageRecord
@@ -227,6 +227,20 @@ def test_pictures_are_listed_by_day_searched_and_filtered(visit: Visit, pictures
 
 
 @pytest.mark.usefixtures("pictures")
+def test_search_and_filters_outlive_a_reload(visit: Visit) -> None:
+    page = visit()
+    cards = history_of(page)
+    page.locator(".history .query").fill("小船")
+    expect(cards).to_have_count(7)
+    page.locator(".history .day").select_option("2026-01-04")
+    expect(cards).to_have_count(3)
+    arrive(page)
+    expect(cards).to_have_count(3)
+    expect(page.locator(".history .query")).to_have_value("小船")
+    expect(page.locator(".history .day")).to_have_value("2026-01-04")
+
+
+@pytest.mark.usefixtures("pictures")
 def test_reading_the_folder_is_asked_about_again_after_a_failure(visit: Visit) -> None:
     page = visit(locale="en-US")
     answers = ["reading", "fails"]
@@ -348,6 +362,28 @@ def test_a_picture_opens_large_and_its_settings_are_put_in(visit: Visit, picture
     page.keyboard.press("Escape")
     expect(viewer).to_be_hidden()
     expect(cards).to_have_count(7)
+
+
+def test_deletions_in_the_viewer_are_undone_one_after_another(visit: Visit, pictures: list[str]) -> None:
+    page = visit()
+    page.locator("#view-history").click()
+    page.locator(".history .card .open").first.click()
+    viewer = page.locator(".viewer")
+    for shown in pictures[:2]:
+        expect(viewer).to_have_attribute("data-picture", shown)
+        page.keyboard.press("Delete")
+    expect(viewer).to_have_attribute("data-picture", pictures[2])
+    for shown in reversed(pictures[:2]):
+        page.keyboard.press("Control+z")
+        expect(viewer).to_have_attribute("data-picture", shown)
+    page.keyboard.press("ArrowRight")
+    expect(viewer).to_have_attribute("data-picture", pictures[1])
+    page.keyboard.press("Delete")
+    expect(viewer).to_have_attribute("data-picture", pictures[2])
+    page.locator(".studio-toast .undo").click()
+    expect(viewer).to_have_attribute("data-picture", pictures[1])
+    page.keyboard.press("ArrowLeft")  # the keys still reach the viewer
+    expect(viewer).to_have_attribute("data-picture", pictures[0])
 
 
 def test_a_picture_made_again_is_compared_pixel_by_pixel(visit: Visit, scripted: QuickPageStudio) -> None:

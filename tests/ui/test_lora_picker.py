@@ -273,16 +273,18 @@ def test_what_is_wrong_with_a_lora_stands_at_its_row(visit: Visit) -> None:
     expect(use(page, "large").locator(".remark")).to_contain_text(f"3840 的模型，而当前模型为 {WIDTH}")
 
 
-def test_files_that_come_and_go_are_seen_after_a_refresh(visit: Visit, loras: Path) -> None:
+def test_files_that_come_and_go_are_seen_when_the_picker_opens(visit: Visit, loras: Path) -> None:
     page = visit()
     choose(page, "snow")
     write_lora(loras / "brand new.safetensors")
     (loras / "snow.safetensors").unlink()
     page.locator(".loras .add").click()
-    expect(page.locator(".studio-loras .card")).to_have_count(5)
-    page.locator(".studio-loras .refresh").click()
     expect(page.locator(".studio-loras .card[data-name='brand new']")).to_be_visible()
     expect(use(page, "snow").locator(".remark")).to_contain_text("已没有这个文件")
+    (loras / "brand new.safetensors").rename(loras / "renamed.safetensors")
+    page.locator(".studio-loras .refresh").click()
+    expect(page.locator(".studio-loras .card[data-name='renamed']")).to_be_visible()
+    expect(page.locator(".studio-loras .card[data-name='brand new']")).to_have_count(0)
     page.keyboard.press("Escape")
     ask(page, "小船")
     expect(page.locator(".notice")).to_contain_text("没有这个 LoRA")

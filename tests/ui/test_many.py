@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from tests.service.quick import PATIENCE
-from tests.ui.conftest import Visit, served
+from tests.ui.conftest import Visit, arrive, expect_state, served
 from tests.ui.doubles import QUICK, QuickPageStudio
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.ui.fields.values import request_values
@@ -144,6 +144,45 @@ def test_the_groups_are_asked_for_again_after_a_failure(visitor: Visit, tmp_path
         expect(page.locator(".many .groups .state")).to_have_text("已完成 2 / 2")
         expect(told).to_be_empty()
         page.context.close()
+
+
+def test_a_started_grid_is_shown_and_stopped_as_a_picture_is(visitor: Visit, tmp_path: Path) -> None:
+    with closing(QuickPageStudio(tmp_path, step_seconds=20.0)) as studio, served(studio) as address:
+        page = visitor(address)
+        page.locator("#knob-prompt textarea").fill("小船")
+        page.locator("#view-many").click()
+        _axis(page, "x", "seed", "1,2")
+        page.locator(".many .grid .begin").click()
+        expect_state(page, "running")
+        page.wait_for_function("/^[0-9]+% · /.test(document.title)")
+        expect(page.locator("#view-many")).to_have_attribute("aria-selected", "true")
+        for count in (1, 2):
+            expect(page.locator("#stop")).to_be_enabled()
+            page.keyboard.press("Escape")
+            expect(page.locator(".many .groups .state")).to_contain_text(f"取消 {count}")
+        expect(page.locator("#stop")).to_be_disabled()
+        page.context.close()
+
+
+def test_form_and_file_outlive_a_reload(visit: Visit, scripted: QuickPageStudio) -> None:
+    page = visit()
+    page.locator("#knob-prompt textarea").fill("红色小船")
+    page.locator("#view-many").click()
+    _axis(page, "x", "stages.1.steps", "3, 5")
+    _axis(page, "y", "prompt~", "红色, 蓝色")
+    page.locator(".many .batch input").set_input_files(
+        {"name": "prompts.txt", "mimeType": "text/plain", "buffer": "猫\n狗\n".encode()}
+    )
+    expect(page.locator(".many .rows tbody tr")).to_have_count(2)
+    arrive(page)
+    for axis, field, values in (("x", "stages.1.steps", "3, 5"), ("y", "prompt~", "红色, 蓝色"), ("z", "", "")):
+        row = page.locator(f".many .axis[data-axis={axis}]")
+        expect(row.locator("select")).to_have_value(field)
+        expect(row.locator("input")).to_have_value(values)
+    expect(page.locator(".many .grid .told")).to_contain_text("共 4 张")
+    expect(page.locator(".many .batch .choose")).to_have_text("prompts.txt")
+    expect(page.locator(".many .batch .begin")).to_be_enabled()
+    assert scripted.queue().waiting == 0
 
 
 def test_the_view_in_a_browser(visitor: Visit, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -64,7 +65,9 @@ def test_pictures_are_queued_moved_cancelled_and_paused_over_a_kill(visitor: Vis
         page.locator("#stage-tab-1").click()
         set_number(page, "stages-1-steps", 2)
     with faults.served(tmp_path, port=port):
-        expect(page.locator(".canvas .message")).to_have_text("即将开始…", timeout=PATIENCE)  # found again by itself
+        expect(page.locator(".canvas .message")).to_have_text(
+            "队列已暂停，继续后才会开始。", timeout=PATIENCE
+        )  # found again by itself
         for _ in range(2):  # what was typed while it was away is there, and is remembered from then on
             expect(page.locator("#knob-prompt textarea")).to_have_value("断线时写的")
             page.locator("#stage-tab-1").click()
@@ -73,11 +76,42 @@ def test_pictures_are_queued_moved_cancelled_and_paused_over_a_kill(visitor: Vis
             arrive(page)
         page.locator(".bar .jobs").click()
         expect(page.locator("dialog.queue li .prompt")).to_have_text(["第二张", "第一张"])
-        page.get_by_role("button", name="继续队列").click()
+        page.locator("dialog.queue .pause").click()
         expect(page.locator("dialog.queue li.empty")).to_have_text("队列为空。", timeout=PATIENCE)
         expect(page.locator(".bar .jobs")).to_have_text("任务队列")
     records = sorted((read_record(path) for path in tmp_path.glob("*/*.png")), key=lambda record: record.created)
     assert [record.request.prompt for record in records] == ["第二张", "第一张"]
+
+
+def test_a_paused_queue_is_told_on_the_canvas_and_resumed_there(visit: Visit, scripted: QuickPageStudio) -> None:
+    page = visit()
+    scripted.pause_queue(True)
+    try:
+        ask(page, "等待")
+        expect(page.locator(".canvas .message")).to_have_text("队列已暂停，继续后才会开始。")
+        expect(page.locator(".canvas .fill")).to_have_css("animation-name", "none")
+        page.locator(".canvas .resume").click()
+        expect_state(page, "done")
+        expect(page.locator(".canvas .resume")).to_be_hidden()
+        assert not scripted.queue().paused
+    finally:
+        scripted.pause_queue(False)
+
+
+def test_stop_offers_to_stop_the_other_pictures_of_the_press(visit: Visit, scripted: QuickPageStudio) -> None:
+    page = visit(locale="en-US")
+    expect(page.locator("#stop")).to_have_attribute("title", re.compile("pictures that wait go on"))
+    scripted.step_seconds = 20.0
+    page.locator("#knob-count input").fill("3")
+    ask(page, "three boats")
+    expect_state(page, "running")
+    page.locator("#stop").click()
+    expect(page.locator(".notice")).to_contain_text("Stopped this picture; 2 more wait.")
+    page.get_by_role("button", name="Stop them all").click()
+    expect(page.locator(".notice")).to_have_text("All pictures of that press are stopped.")
+    expect_state(page, "cancelled")
+    expect(page.locator("#stop")).to_be_disabled()
+    assert scripted.jobs("", shared=False) == ()
 
 
 def test_a_press_that_is_late_is_not_overtaken(visit: Visit, scripted: QuickPageStudio) -> None:

@@ -41,7 +41,7 @@ from zimage_app.domain.errors import (
     StorageError,
     system_reason,
 )
-from zimage_app.domain.negatives import with_nag
+from zimage_app.domain.negatives import joined, with_nag
 from zimage_app.domain.plan import GenerationPlan, draw_seed
 from zimage_app.domain.plan_summary import plan_numbers, seconds_words
 from zimage_app.domain.request import GenerationRequest
@@ -154,7 +154,7 @@ def _items(
     source = choose_model(config, options.model, preset)
     settings = settings_data(options, source.card, preset)
     if options.negative_prompt_file:
-        settings["negative"] = "，".join(filter(None, (settings["negative"], _negative(options.negative_prompt_file))))
+        settings["negative"] = joined(settings["negative"], _negative(options.negative_prompt_file))
     if options.stages is not None:
         settings["stages"] = _first_stages(settings.get("stages"), options.stages)
     inputs, plan = inputs_of(config), planner(config, source, LoraLibrary(*config.lora_folders))

@@ -26,7 +26,7 @@ from zimage_app.service.library.presets import PresetLibrary
 from zimage_app.service.many.batch.item_files import picture_path, unfinished_items
 from zimage_app.service.many.batch.items import BatchItem
 from zimage_app.service.many.batch.manifest import Manifest
-from zimage_app.service.many.grids.axes import Axis, parse_axis, sheet_labels
+from zimage_app.service.many.grids.axes import Axis, parse_axis, sheet_labels, with_drawn_seeds
 from zimage_app.service.many.grids.planning import GridOptions, Place, cost_of, grid_items
 from zimage_app.service.setup.config import StudioConfig
 
@@ -56,7 +56,8 @@ def add_grid_command(commands: Any) -> None:
 def make_grid(options: argparse.Namespace) -> int:
     """``grid``: prints the paths of the cells, then of the sheets; same exit status as ``batch``."""
     config = config_of(options)
-    axes = [parse_axis(text, f"--{name}") for name in "xyz" if (text := getattr(options, name))]
+    asked = [parse_axis(text, f"--{name}") for name in "xyz" if (text := getattr(options, name))]
+    axes = with_drawn_seeds(asked, draw_seed)
     with bad_input(ModelError, LoraError):
         preset = preset_of(options)
         source = choose_model(config, options.model, preset)

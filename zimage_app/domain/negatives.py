@@ -1,6 +1,7 @@
 """Negative prompts as lists of short phrases: joining without duplicates, and splitting. No file access.
 
-Phrases are joined with full-width commas, as users of these models write them; text that users typed stays as it is.
+Phrases are joined with full-width commas where there is Chinese, as users of these models write them, else with commas
+and spaces; text that users typed stays as it is.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from zimage_app.domain.text import Text, folded
 
 SEPARATORS = ",，、;；\n"
 """Characters that end a phrase; a phrase can't contain any of them."""
-_JOINT = "，"
+_HAN = re.compile("[\u3400-\u9fff]")
 _PIECE = re.compile(f"[^{SEPARATORS}]+")
 
 
@@ -67,8 +68,13 @@ def combine(chosen: Iterable[str], text: str = "") -> str:
     for phrase in chosen:
         if phrase.strip() and not holds_phrase(text, phrase):
             kept = text.rstrip().rstrip(SEPARATORS).rstrip()
-            text = f"{kept}{_JOINT}{phrase.strip()}" if kept else phrase.strip()
+            text = joined(kept, phrase.strip())
     return text
+
+
+def joined(one: str, other: str) -> str:
+    """Join two texts with the comma of their language; either may be empty."""
+    return ("，" if _HAN.search(one + other) else ", ").join(filter(None, (one, other)))
 
 
 def without_phrase(text: str, phrase: str) -> str:

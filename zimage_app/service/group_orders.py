@@ -19,7 +19,7 @@ from zimage_app.domain.text import Language, Text
 from zimage_app.service.groups import GroupItem, GroupRecord, Kind, new_group_id
 from zimage_app.service.many.batch.items import BatchItem, BatchOptions, SeedMode, batch_items, check_letters
 from zimage_app.service.many.batch.reading import BatchFile
-from zimage_app.service.many.grids.axes import Axis, Labels, sheet_labels
+from zimage_app.service.many.grids.axes import Axis, Labels, sheet_labels, with_drawn_seeds
 from zimage_app.service.many.grids.planning import Cost, GridOptions, Place, cost_of, grid_items
 from zimage_app.service.many.lists import without_nulls
 from zimage_app.service.rules.permissions import owner_mark
@@ -62,6 +62,7 @@ def plan_grid(studio: Studio, settings: Mapping[str, Any], axes: Sequence[Axis],
     if not axes:
         raise RequestError("x", Text("give at least one axis", "请至少给出一个轴"))
     _check_count(studio, math.prod(len(axis.values) for axis in axes), "axes")
+    axes = with_drawn_seeds(axes, draw_seed)
     data = _with_stages(studio, settings, requester.model)
     if not isinstance(data.get("seed"), int):
         data["seed"] = draw_seed()  # drawn once, so that cells differ in the varied settings only

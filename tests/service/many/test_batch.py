@@ -57,6 +57,7 @@ def written(folder: Path, name: str, content: object) -> Path:
 FORMS: dict[str, object] = {
     "a.txt": "\ufeff# a comment\nred\n\n  blue  \n",
     "a.csv": 'prompt,seed,stages.0.cfg\nred,,\nblue,77,"2.5"\n',
+    "b.csv": "prompt;seed;stages.0.cfg\nred;;\nblue;77;2.5\n",
     "a.json": ["red", {"prompt": "blue", "seed": 77, "stages.0.cfg": 2.5}],
     "a.jsonl": '"red"\n\n{"prompt": "blue", "seed": 77, "stages.0.cfg": 2.5}\n',
     "a.yaml": "- red\n- prompt: blue\n  seed: 77\n  stages.0.cfg: 2.5\n",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from PIL import Image
 
 from zimage_app.domain.errors import RequestError
-from zimage_app.service.many.grids.axes import Axis, cells, parse_axis
+from zimage_app.service.many.grids.axes import Apply, Axis, cells, parse_axis, with_drawn_seeds
 from zimage_app.service.many.grids.sheet import write_sheets
 from zimage_app.service.many.lists import with_more, with_size, without_nulls
 
@@ -26,6 +27,7 @@ SETTINGS = {"prompt": "a red cat", "stages": [{"steps": 9}, {"steps": 9}]}
         ('prompt=["a, b", "c"]', "prompt", ("a, b", "c")),
         ("lora=ink=0.8,none", "lora", ("ink=0.8", "none")),
         ("negative=1,2", "negative", ("1", "2")),
+        ("seed=1、2；3;4，5", "seed", (1, 2, 3, 4, 5)),
         ("prompt~cat=007,1.50,2..3", "prompt~cat", ("007", "1.50", 2, 3)),
         ("stages.0.scheduler=1", "stages.0.scheduler", ("1",)),
         ("stages.0.easycache.start=1", "stages.0.easycache.start", (1,)),
@@ -33,6 +35,13 @@ SETTINGS = {"prompt": "a red cat", "stages": [{"steps": 9}, {"steps": 9}]}
 )
 def test_an_axis_is_a_name_and_its_values(text: str, name: str, values: tuple[object, ...]) -> None:
     assert parse_axis(text) == Axis(name, values)
+
+
+def test_each_seed_that_is_random_is_drawn_before_labels_are_written() -> None:
+    drawn = itertools.count(100)
+    axes = with_drawn_seeds([parse_axis("seed=-1,5,random"), parse_axis("stages.0.shift=-1")], lambda: next(drawn))
+    assert [axis.values for axis in axes] == [(100, 5, 101), (-1,)]
+    assert axes[0].labels[0].en == "Seed = 100"
 
 
 @pytest.mark.parametrize("text", ["steps", "=1", "steps=", "steps=5..1/0", "a=1..1000", "a=[]", "a=[1"])
@@ -57,13 +66,49 @@ def test_cells_are_columns_rows_and_sheets_and_share_nothing() -> None:
 
 
 def test_cells_have_a_limit_and_names_must_be_there() -> None:
-    many = parse_axis("seed=1..21")
+    many, others = parse_axis("seed=1..21"), parse_axis("variation_seed=1..21")
     with pytest.raises(RequestError, match="axes: 441 cells; at most 400"):
-        next(cells([many, many], SETTINGS, {}))
+        next(cells([many, others], SETTINGS, {}))
     with pytest.raises(RequestError, match="axis: prompt: doesn't hold dog"):
         next(cells([parse_axis("prompt~dog=a,b")], SETTINGS, {}))
     with pytest.raises(RequestError, match="there is no entry 5"):
         next(cells([parse_axis("stages.5.steps=1,2")], SETTINGS, {}))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("seed=1,2", "seed=3,4"),
+        ("stages.1.steps=1,2", "stages.01.steps=3"),
+        ('stages=[[{"steps": 1}]]', "stages.0.steps=3"),
+        ("stages.0.easycache.start=0.1,0.2", "stages.0.easycache=null"),
+        ("preset=a,b", "preset=c"),
+        ("size=1:1,3:4", "stages.1.width=64"),
+        ("prompt~red=red,blue", "prompt~red=red,green"),
+    ],
+)
+def test_two_axes_that_set_the_same_are_refused(one: str, other: str) -> None:
+    for first, second in ((one, other), (other, one)):
+        with pytest.raises(RequestError, match=r"y: .+: is set by z \(.+\) too") as wrong:
+            next(cells([parse_axis("negative=1", "x"), parse_axis(first, "z"), parse_axis(second, "y")], SETTINGS, {}))
+        assert wrong.value.field == "y"
+
+
+def test_what_sets_much_is_applied_first_whatever_its_letter() -> None:
+    special: dict[str, Apply] = {
+        "preset": lambda data, name: data | {"stages": [{"steps": 50, "of": name}, {"steps": 50}], "size": "s"},
+        "size": lambda data, size: data | {"size": size},
+        "lora": lambda data, name: data | {"loras": [*data.get("loras", []), name]},
+    }
+    axes = [parse_axis(text) for text in ("stages.1.steps=3,5", "size=m", "preset=a,b")]
+    for order in itertools.permutations(axes):
+        found = [(cell.data["stages"], cell.data["size"]) for cell in cells(order, SETTINGS, special)]
+        expected = [([{"steps": 50, "of": name}, {"steps": steps}], "m") for name in "ab" for steps in (3, 5)]
+        assert sorted(found, key=str) == sorted(expected, key=str)
+    (cell,) = cells([parse_axis("prompt~dog=fox"), parse_axis("prompt=a dog")], SETTINGS, special)
+    assert cell.data["prompt"] == "a fox"
+    (cell,) = cells([parse_axis("lora=ink"), parse_axis("lora=soft")], SETTINGS, special)
+    assert cell.data["loras"] == ["ink", "soft"]
 
 
 @pytest.mark.parametrize(("word", "value"), [("a", "b" * 8000), ("", "b"), ("a red cat", "b" * 8001)])

@@ -75,10 +75,25 @@
 
   studio.toast = (text, ...buttons) => {
     clearTimeout(hiding);
+    const focused = focusIsIn();
     toast.replaceChildren(make("span", "", text), ...buttons, makeButton("dismiss", "✕", say("history_dismiss"), hideToast));
     hiding = setTimeout(hideToast, TOAST_SECONDS * 1000);
     showToast();
+    if (focused) returnFocus();
   };
+
+  // A focused button of the toast goes with its message; the focus returns to where it was before, if that is still there.
+  let before = null;
+  toast.addEventListener("focusin", ({ relatedTarget }) => {
+    if (relatedTarget && !toast.contains(relatedTarget)) before = relatedTarget;
+  });
+
+  const focusIsIn = () => toast.contains(document.activeElement);
+
+  function returnFocus() {
+    const home = document.querySelector("dialog[open] [autofocus]");
+    (before?.isConnected ? before : home)?.focus({ preventScroll: true });
+  }
 
   // Elements outside an open modal dialog can't be clicked; those inside are removed when it closes.
   function showToast() {
@@ -91,10 +106,14 @@
   function hideToast() {
     clearTimeout(hiding);
     hiding = 0;
+    const focused = focusIsIn();
     if (toast.matches(":popover-open")) toast.hidePopover();
+    if (focused) returnFocus();
   }
 
   // The history
+
+  let deletions = []; // lists of ids that can be put back, the newest last
 
   studio.order = async (what, ids) => {
     // The ids as one text: the server takes at most 5,000 elements.
@@ -104,6 +123,9 @@
       return null;
     }
     for (const id of data.ids) known.delete(id);
+    if (what === "undo" || what === "empty") {
+      deletions = deletions.map((each) => each.filter((id) => !data.ids.includes(id))).filter((each) => each.length);
+    }
     document.dispatchEvent(new CustomEvent("studio:pictures", { detail: { what, ids: data.ids } }));
     return data.ids;
   };
@@ -111,6 +133,7 @@
   studio.remove = async (ids) => {
     const gone = await studio.order("delete", ids);
     if (!gone?.length) return gone;
+    deletions.push(gone);
     const undo = makeButton("undo", say("history_undo"), "", () => studio.putBack(gone));
     studio.toast(say("history_deleted", { count: gone.length }), undo);
     return gone;
@@ -120,6 +143,13 @@
     const back = await studio.order("undo", ids);
     if (back?.length) studio.toast(say("history_restored", { count: back.length }));
     return back;
+  };
+
+  // Undoes the last deletion that isn't undone yet; returns whether there was one.
+  studio.undo = () => {
+    const last = deletions.pop();
+    if (last) studio.putBack(last).then((back) => back || deletions.push(last));
+    return Boolean(last);
   };
 
   // Orders to the server

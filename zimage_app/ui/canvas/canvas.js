@@ -4,6 +4,7 @@ const page = window.studio;
 const { make, makeButton, say } = page;
 const root = element.querySelector(".canvas");
 const find = (selector) => root.querySelector(selector);
+const isPaused = () => job.state === "waiting" && Boolean(job.paused) && !lost;
 const busy = (state) => ["waiting", "loading", "running", "stopping", "saving"].includes(state);
 const DETAILS = "studio-details"; // localStorage: whether the settings are shown
 const SELECTION = "studio-looking"; // sessionStorage: the picture or stage that the user has selected
@@ -193,6 +194,7 @@ function message() {
   const last = job.current === job.stages.length - 1;
   switch (job.state) {
     case "waiting":
+      if (job.paused) return say("waiting_paused");
       return job.ahead ? say("waiting", { ahead: job.ahead }) : say("waiting_next");
     case "loading":
       return job.loading || say("loading");
@@ -225,7 +227,7 @@ function drawClock() {
   if (job.state === "running" || job.state === "loading") {
     parts.push(say("elapsed", { seconds: Math.floor(job.elapsed + since) }));
   }
-  if (job.state === "waiting" && job.ahead && job.starts_in) {
+  if (job.state === "waiting" && !job.paused && job.ahead && job.starts_in) {
     parts.push(say("starts_in", { seconds: Math.max(0, Math.ceil(job.starts_in - since)) }));
   }
   if (job.state === "running" && job.remaining !== null && job.remaining !== undefined) {
@@ -239,6 +241,8 @@ function drawProgress() {
   const said = lost ? say("reconnecting") : message();
   find(".fill").style.width = job.state === "waiting" || job.state === "loading" ? "" : `${percent}%`;
   find(".progress").hidden = job.state === "idle";
+  root.toggleAttribute("data-paused", isPaused());
+  find(".resume").hidden = !isPaused() || !job.home;
   find(".progress").setAttribute("aria-valuenow", percent);
   find(".progress").setAttribute("aria-label", say("progress"));
   find(".message").textContent = said;
@@ -254,6 +258,14 @@ function drawProgress() {
 function stageWords(index) {
   return { stage: job.stages[index].number, stages: job.stages.at(-1).number, name: job.stages[index].name };
 }
+
+find(".resume").textContent = say("queue_resume");
+find(".resume").title = say("queue_resume_title");
+find(".resume").onclick = async () => {
+  const data = await page.postJson("queue.json", { do: "resume" });
+  if (!data || data.error) page.toast(data?.error || say("queue_unreachable"));
+  document.dispatchEvent(new CustomEvent("studio:queue"));
+};
 
 setInterval(() => busy(job.state) && drawClock(), 500);
 

@@ -32,8 +32,8 @@ def idle_data(language: Language) -> Data:
     return {"id": "", "state": "idle", "stages": [], "examples": examples_data(language)}
 
 
-def job_data(view: JobView, language: Language) -> Data:
-    """Return a snapshot of a job."""
+def job_data(view: JobView, language: Language, *, paused: bool = False) -> Data:
+    """Return a snapshot of a job; ``paused``: whether waiting jobs don't begin until the queue is resumed."""
     count = len(view.stages)
     return {
         "id": view.id,
@@ -42,6 +42,7 @@ def job_data(view: JobView, language: Language) -> Data:
         "current": view.current,
         "progress": view.progress,
         "ahead": view.ahead,
+        "paused": paused,
         "starts_in": view.starts_in,
         "elapsed": view.elapsed,
         "remaining": view.remaining,

@@ -7,6 +7,7 @@ const find = (selector) => root.querySelector(selector);
 const DETAILS = "studio-viewer-details"; // localStorage: whether the settings are shown
 
 let list = { items: [], index: 0 };
+let deleted = []; // {item, index} of the list, to show them again after an undo
 const item = () => list.items[list.index];
 const detailed = () => localStorage.getItem(DETAILS) !== "closed";
 
@@ -16,10 +17,9 @@ function draw() {
   const image = find(".scale img");
   image.src = src || `pictures/${id}.png`;
   image.alt = label;
-  image.style.setProperty("--width", `${width || 0}px`);
   image.style.aspectRatio = width ? `${width} / ${height}` : "";
   find(".scale").setAttribute("aria-label", say("zoom_of", { label }));
-  enlarge(false);
+  enlarge(null);
   find("h2").textContent = id ? time : label;
   find(".place").textContent = id ? `#${seed}` : `${width}×${height}`;
   find(".previous").disabled = list.index === 0 && !list.turn;
@@ -32,9 +32,49 @@ function draw() {
   list.onMove?.(id);
 }
 
-function enlarge(actual) {
-  find(".scale").classList.toggle("actual", actual);
-  find(".scale").setAttribute("aria-pressed", String(actual));
+// Shows the whole picture (at: null), or its actual pixels around the point {x, y} of the window. Where those fit the
+// window, it is the next whole multiple of them that is larger than what was shown, at least twice as large.
+function enlarge(at) {
+  const [scale, image] = [find(".scale"), find(".scale img")];
+  const whole = image.getBoundingClientRect();
+  const [width, height] = [image.naturalWidth, image.naturalHeight];
+  const fit = Math.min(whole.width / width, whole.height / height) || 1;
+  const times = width > scale.clientWidth || height > scale.clientHeight ? 1 : Math.max(2, Math.floor(fit) + 1);
+  // The part of the picture at the point; the picture is in the middle of its box.
+  const part = (from, size, pixels) => Math.min(1, Math.max(0, (from - (size - pixels * fit) / 2) / (pixels * fit)));
+  scale.classList.toggle("actual", Boolean(at && width));
+  scale.setAttribute("aria-pressed", String(Boolean(at && width)));
+  if (!at || !width) return;
+  image.style.setProperty("--shown", `${times * width}px`);
+  scale.scrollLeft = part(at.x - whole.left, whole.width, width) * times * width - scale.clientWidth / 2;
+  scale.scrollTop = part(at.y - whole.top, whole.height, height) * times * height - scale.clientHeight / 2;
+}
+
+// A press with the mouse moves the enlarged picture; without a movement it is a click. Fingers scroll it by themselves.
+const draggedFrom = 4; // pixels
+let dragged = false;
+
+function drag(event) {
+  const scale = find(".scale");
+  dragged = false;
+  if (event.pointerType !== "mouse" || event.button || !scale.classList.contains("actual")) return;
+  const [left, top] = [scale.scrollLeft, scale.scrollTop];
+  scale.setPointerCapture(event.pointerId);
+  scale.onpointermove = ({ clientX, clientY }) => {
+    const [x, y] = [clientX - event.clientX, clientY - event.clientY];
+    dragged ||= Math.hypot(x, y) >= draggedFrom;
+    if (dragged) scale.scrollTo(left - x, top - y);
+  };
+  scale.onpointerup = scale.onpointercancel = () => (scale.onpointermove = null);
+}
+
+// With the keyboard (no point was clicked), around the middle.
+function toggleZoom(event) {
+  if (dragged) return;
+  const box = find(".scale").getBoundingClientRect();
+  const middle = { x: box.left + box.width / 2, y: box.top + box.height / 2 };
+  if (find(".scale").classList.contains("actual")) enlarge(null);
+  else enlarge(event.detail ? { x: event.clientX, y: event.clientY } : middle);
 }
 
 function drawActs() {
@@ -73,6 +113,15 @@ async function move(step) {
   draw();
 }
 
+function showAgain(ids) {
+  const back = deleted.filter((each) => ids.includes(each.item.id));
+  deleted = deleted.filter((each) => !back.includes(each));
+  for (const { item: each, index } of back) list.items.splice(index, 0, each);
+  if (!back.length) return;
+  list.index = Math.min(back[0].index, list.items.length - 1);
+  find(".scale").focus(); // the pressed "Undo" goes with its message
+}
+
 // Pictures were deleted or starred, here or in another view.
 document.addEventListener("studio:pictures", (event) => {
   const { what, ids } = event.detail;
@@ -80,7 +129,9 @@ document.addEventListener("studio:pictures", (event) => {
   if (what === "star" || what === "unstar") {
     for (const each of list.items) if (ids.includes(each.id)) each.starred = what === "star";
   }
+  if (what === "undo") showAgain(ids);
   if (what === "delete") {
+    deleted.push(...list.items.map((each, index) => ({ item: each, index })).filter((each) => ids.includes(each.item.id)));
     const rest = list.items.filter((each) => !ids.includes(each.id));
     list.items = rest;
     list.index = Math.min(list.index, rest.length - 1);
@@ -92,7 +143,9 @@ document.addEventListener("studio:pictures", (event) => {
 find(".previous").onclick = () => move(-1);
 find(".next").onclick = () => move(1);
 find(".close").onclick = () => root.close();
-find(".scale").onclick = () => enlarge(!find(".scale").classList.contains("actual"));
+find(".scale").onpointerdown = drag;
+find(".scale").onclick = toggleZoom;
+find(".scale img").draggable = false;
 root.onclick = (event) => {
   if (event.target === root) root.close();
 };
@@ -105,6 +158,7 @@ root.onkeydown = (event) => {
     s: () => press("star"),
     S: () => press("star"),
   };
+  if (event.key.toLowerCase() === "z" && (event.ctrlKey || event.metaKey) && page.undo()) event.preventDefault();
   if (!keys[event.key] || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("[role=menu]")) return;
   event.preventDefault();
   keys[event.key]();
@@ -118,6 +172,7 @@ find(".kept h3").textContent = say("viewer_stages");
 
 document.addEventListener("studio:open", (event) => {
   list = { ...event.detail, items: [...event.detail.items] };
+  deleted = [];
   if (!item()) return;
   if (!root.open) root.showModal();
   draw();

@@ -7,7 +7,8 @@ const find = (selector) => root.querySelector(selector);
 const maxCompared = 6;
 const cards = () => [...root.querySelectorAll(".card")];
 
-const wanted = { q: "", day: "", model: "", starred: false, trash: false, page: 1 };
+const WANTED = "studio-history"; // sessionStorage: search, filters and page, to restore them after a reload
+const wanted = { q: "", day: "", model: "", starred: false, trash: false, page: 1, ...JSON.parse(sessionStorage.getItem(WANTED)) };
 let items = [];
 let pages = 1;
 const begin = page.makeSequence();
@@ -16,7 +17,6 @@ let lastPicked = "";
 let failed = false; // the last request
 let reading = false; // the server is still reading the folder
 const readingMs = 700; // milliseconds between two requests while it does
-let undoable = []; // ids of the last deletion
 const selected = new Map();
 const isOpen = () => document.querySelector("#right")?.dataset.view === "history";
 
@@ -46,6 +46,7 @@ async function load() {
   items = data.items;
   pages = data.pages;
   wanted.page = data.page;
+  sessionStorage.setItem(WANTED, JSON.stringify(wanted));
   draw(data);
   if (reading) setTimeout(load, readingMs);
 }
@@ -67,10 +68,8 @@ async function remove(ids) {
 // Pictures were changed, here or in another view.
 document.addEventListener("studio:pictures", async (event) => {
   const { what, ids } = event.detail;
-  if (what === "delete") undoable = ids;
   if (what === "delete" || what === "undo") for (const id of ids) selected.delete(id);
   if (what === "star" || what === "unstar") for (const id of ids) if (selected.has(id)) selected.get(id).starred = what === "star";
-  if (what === "undo") undoable = [];
   if (what === "undo") current = ids[0] || current;
   showMessage("");
   if (!isOpen()) return;
@@ -389,10 +388,7 @@ root.onkeydown = (event) => {
     clear();
   }
   const typed = event.target.closest("input:not([type=checkbox])");
-  if (event.key === "z" && (event.ctrlKey || event.metaKey) && undoable.length && !typed) {
-    event.preventDefault();
-    page.putBack(undoable);
-  }
+  if (event.key === "z" && (event.ctrlKey || event.metaKey) && !typed && page.undo()) event.preventDefault();
 };
 
 // Filters
@@ -414,6 +410,7 @@ find(".trash").onclick = () => {
   filter({ trash: !wanted.trash });
 };
 
+find(".query").value = wanted.q;
 find(".query").placeholder = say("history_search");
 find(".query").title = say("history_search_hint");
 find(".query").setAttribute("aria-label", `${say("history_search")}. ${say("history_search_hint")}`);

@@ -407,12 +407,14 @@ function openPicker() {
     const first = dialog.querySelector(".card:not(:disabled)");
     if (event.key === "Enter" && !page.composing(event) && search.value.trim() && first) first.click();
   };
-  const refresh = makeButton("refresh", say("lora_refresh"), "", async () => {
+  // The list is drawn as it was, and again once the folders have been read: files come while the app runs.
+  const refreshLibrary = async () => {
     refresh.disabled = true;
     const problem = await fetchLibrary(true);
     if (problem && dialog) dialog.querySelector(".full").textContent = problem;
     refresh.disabled = false;
-  });
+  };
+  const refresh = makeButton("refresh", say("lora_refresh"), "", refreshLibrary);
   head.append(make("h2", "", say("lora_pick")), search, refresh, makeButton("done", say("lora_done"), "", () => dialog.close()));
   const body = make("div", "body");
   body.onscroll = () => body.scrollTop + body.clientHeight > body.scrollHeight - 400 && drawMore();
@@ -430,7 +432,7 @@ function openPicker() {
   element.append(dialog);
   dialog.showModal();
   drawCards();
-  fetchLibrary(false);
+  refreshLibrary();
 }
 
 // Setting up

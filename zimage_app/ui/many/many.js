@@ -12,6 +12,10 @@ const axes = ["x", "y", "z"];
 const requestFields = ["prompt~", "prompt", "negative", "lora", "preset", "size", "seed", "variation_strength"];
 const hints = { "prompt~": "replace", lora: "lora", size: "size" };
 
+const FORM = "studio-grid"; // sessionStorage: {axis: [setting, values]}
+const FILE = "studio-batch"; // sessionStorage: name and text of a batch file, unless it is too long
+const keptLength = 2 ** 20; // characters; a browser keeps about 5 million for a site
+
 let settings = null; // the values of the page's fields
 let stages = 0; // number of stages in the lists
 let shown = false; // whether this view is open
@@ -80,26 +84,40 @@ function makeAxis(axis) {
   const help = make("small");
   help.id = `many-hint-${axis}`;
   values.setAttribute("aria-describedby", help.id);
+  const before = JSON.parse(sessionStorage.getItem(FORM) || "{}")[axis] || ["", ""];
+  let wanted = before[0]; // until its stage is there
+  values.value = before[1];
   const showField = () => {
     values.disabled = !field.value;
     help.textContent = field.value ? hint(field.value) : "";
     planLater();
   };
   field.onchange = () => {
-    values.value = "";
+    wanted = values.value = "";
     showField();
+    keepForm();
     values.focus();
   };
-  values.oninput = planLater;
+  values.oninput = () => {
+    keepForm();
+    planLater();
+  };
   row.append(make("b", "", letter), field, values, help);
   row.fill = () => {
-    const before = field.value;
+    const name = field.value || wanted;
     field.replaceChildren(...choices());
-    field.value = before;
+    field.value = name;
     if (field.selectedIndex < 0) field.value = "";
+    wanted = field.value ? "" : name;
     showField();
   };
   return row;
+}
+
+function keepForm() {
+  const rows = [...find(".axes").children];
+  const kept = rows.map((row) => [row.dataset.axis, [row.querySelector("select").value, row.querySelector("input").value]]);
+  sessionStorage.setItem(FORM, JSON.stringify(Object.fromEntries(kept)));
 }
 
 // NAME=VALUES for the server. For "replace a word", the first of the values is the word to replace.
@@ -108,7 +126,7 @@ function axisText(row) {
   const values = row.querySelector("input").value.trim();
   if (!name || !values) return "";
   if (name !== "prompt~") return `${name}=${values}`;
-  let word = values.split(/[,，]/)[0].trim();
+  let word = values.split(/[,，、;；]/)[0].trim();
   try {
     word = String(JSON.parse(values)[0]);
   } catch {
@@ -139,7 +157,7 @@ function planLater() {
 
 function plan() {
   planGrid();
-  if (file) planBatch();
+  if (file && settings) planBatch();
 }
 
 async function planGrid() {
@@ -162,6 +180,7 @@ async function begin(box, order, button, text) {
   button.disabled = false;
   if (answer.error) return showAnswer(box, answer);
   document.dispatchEvent(new CustomEvent("studio:queue"));
+  document.dispatchEvent(new CustomEvent("studio:group"));
   draw(answer);
   planLater();
   find(".groups").scrollIntoView({ block: "nearest" });
@@ -172,6 +191,7 @@ async function begin(box, order, button, text) {
 async function take(given) {
   if (!given) return;
   file = null;
+  sessionStorage.removeItem(FILE);
   drawRows([]);
   if (given.size > largest) return showAnswer(find(".batch"), { error: say("many_too_big", given) });
   try {
@@ -180,8 +200,17 @@ async function take(given) {
   } catch {
     return showAnswer(find(".batch"), { error: say("many_no_text", given) });
   }
+  if (file.text.length <= keptLength) sessionStorage.setItem(FILE, JSON.stringify({ name: file.name, text: file.text }));
   find(".choose").textContent = given.name;
-  planBatch();
+  if (settings) planBatch();
+}
+
+// After a reload. Its plan is made when the page's settings are there.
+function restoreFile() {
+  const kept = JSON.parse(sessionStorage.getItem(FILE));
+  if (!kept) return;
+  file = { ...kept, seed: "" };
+  find(".choose").textContent = kept.name;
 }
 
 const batchOrder = (what) => ({ do: what, settings, name: file.name, seed: file.seed });
@@ -302,6 +331,7 @@ const chooser = find("input[type=file]");
 find(".choose").textContent = say("many_choose");
 find(".choose").onclick = () => chooser.click();
 chooser.setAttribute("aria-label", say("many_choose"));
+restoreFile();
 chooser.onchange = () => {
   take(chooser.files[0]);
   chooser.value = "";

@@ -223,11 +223,23 @@ class Handlers:
         async for updates in self._guarded_run(run(), request):
             yield updates
 
-    def stop(self, request: gr.Request, job_id: object) -> None:
-        """Cancel the visitor's job. Only ``follow`` updates the button, so that no two updates arrive reversed."""
+    @_guarded
+    def stop(self, request: gr.Request, job_id: object) -> Updates:
+        """Cancel the visitor's job; offer to cancel those that were submitted with it.
+
+        Only ``follow`` updates the button, so that no two updates arrive reversed.
+        """
         view = self._studio.view(str(job_id))
-        if view and self._may_see(view, request):
-            self._studio.cancel(view.id)
+        nothing: Updates = {self._components.notice: gr.skip()}
+        if view is None or not self._may_see(view, request):
+            return nothing
+        self._studio.cancel(view.id)
+        jobs = self._studio.jobs(self._owner(request), shared=self._studio.shared)
+        left = [job for job in jobs if view.group and job.group == view.group and job.id != view.id]
+        if not left:
+            return nothing
+        said = _notice("info", say("stopped_one", self._language(request), count=len(left)))
+        return {self._components.notice: said | {"group": view.group}}
 
     @_guarded
     def choose_model(self, request: gr.Request, event: gr.EventData, *inputs: Any) -> Updates:
@@ -413,9 +425,8 @@ class Handlers:
         async for seen in self._studio.watch(job_id, _WATCH_INTERVAL):
             if seen.ended:
                 strip = await run_in_threadpool(self._strip, request)
-            updates: Updates = {
-                self._components.canvas: {"job": job_data(seen, language), "strip": strip, "sign": next(signs)}
-            }
+            job = job_data(seen, language, paused=self._studio.queue().paused) | {"home": not self._studio.shared}
+            updates: Updates = {self._components.canvas: {"job": job, "strip": strip, "sign": next(signs)}}
             if seen.state is JobState.STOPPING:
                 updates[self._components.stop] = gr.update(value=self._words("stopping"), interactive=False)
             yield updates

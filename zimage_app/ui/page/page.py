@@ -263,7 +263,7 @@ def _wire(page: gr.Blocks, controls: _Controls, components: PageComponents, hand
         **_PRIVATE,
     )
     _event(components.submitted_job, "leave")(None, None, None, cancels=[follows], **plain)
-    controls.stop.click(handlers.stop, components.submitted_job, None, js=_SHOWN_JOB, **plain)
+    controls.stop.click(handlers.stop, components.submitted_job, components.notice, js=_SHOWN_JOB, **plain)
     _event(model, "input")(None, model, None, js=_MODEL_INPUT, trigger_mode="multiple", **plain)
     _changes(_event(controls.models, "choose"), handlers.choose_model, fields, filled, waited=True)
     _event(controls.models, "arrived")(handlers.models_arrived, None, model, **plain)

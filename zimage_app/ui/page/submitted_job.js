@@ -1,5 +1,5 @@
 // Holds the id of the job that this tab submitted last; a new id is announced to the views and to the handler that
-// shows jobs (follow).
+// shows jobs (follow). A grid or batch is shown, too (studio:group), but opens no other view.
 //
 // While the handler runs, the tab keeps a connection open, and browsers allow six per host for all tabs together. So of
 // the hidden tabs only one follows the jobs, for title, sound and notification: the one that was hidden last. The
@@ -37,10 +37,16 @@ document.addEventListener("visibilitychange", () => {
   trigger("submit");
 });
 
+function follow() {
+  left = false;
+  trigger("submit");
+}
+
+document.addEventListener("studio:group", follow);
+
 watch("value", () => {
   if (!props.value) return;
   sessionStorage.setItem("studio-asked", props.value);
   document.dispatchEvent(new CustomEvent("studio:submitted"));
-  left = false;
-  trigger("submit");
+  follow();
 });

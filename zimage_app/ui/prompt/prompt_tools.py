@@ -65,8 +65,8 @@ def preview_data(studio: Studio, settings: Mapping[str, Any], example: int, lang
     blank = not str(settings["prompt"] or "").strip()
     try:
         asked = parse_request(request_data(dict(settings) | ({"prompt": _ANY_PROMPT} if blank else {})))
-    except StudioError:  # half-typed; the check on Generate names the field
-        return {}
+    except RequestError as error:  # a half-typed field is named by the check on Generate
+        return {"problem": error.reason.to(language)} if error.field == "prompt" else {}
     try:
         count = request_combinations(asked, studio.wildcards.lines)
     except RequestError as error:

@@ -24,10 +24,12 @@ MANY_WORDS: dict[str, Text] = {
     "many_preset": Text("Preset", "预设"),
     "many_size": Text("Size", "尺寸"),
     "many_hint_number": Text(
-        "Values between commas, or FROM..TO/STEP; {low} to {high}", "用逗号分隔，或写 起..止/步长；{low} 到 {high}"
+        "Values between commas, or FROM..TO/STEP; {low} to {high}",
+        "用逗号或顿号分隔，或写 起..止/步长；{low} 到 {high}",
     ),
     "many_hint_text": Text(
-        "Values between commas; with commas inside, a JSON list", "用逗号分隔；值内含逗号时请用 JSON 列表"
+        "Values between commas or semicolons; with those inside, a JSON list",
+        "用逗号、顿号或分号分隔；值内含这些符号时请用 JSON 列表",
     ),
     "many_hint_choice": Text("Between commas, of: {choices}", "用逗号分隔，可选：{choices}"),
     "many_hint_replace": Text(

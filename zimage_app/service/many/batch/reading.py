@@ -144,7 +144,9 @@ def _text(text: str, _name: str) -> BatchFile:
 
 
 def _csv(text: str, _name: str) -> BatchFile:
-    rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+    head = text.partition("\n")[0]
+    between = ";" if ";" in head and "," not in head else ","  # as spreadsheets write it where commas are in numbers
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=between, strict=True)
     entries, problems = [], []
     try:
         names = [name.strip() for name in next(rows, ())]

@@ -8,20 +8,22 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.plan import GenerationPlan, StagePlan
 from zimage_app.domain.preset import setting_title
 from zimage_app.domain.request import MAX_PROMPT
-from zimage_app.domain.setting_paths import is_text, plain_value, put
+from zimage_app.domain.setting_paths import MAX_DIGITS, is_text, plain_value, put
 from zimage_app.domain.text import Language, Text, shortened
 
 MAX_CELLS = 400
 _NUMBER = r"-?[0-9]{1,9}(?:\.[0-9]{1,9})?"
 _RANGE = re.compile(rf"({_NUMBER})\.\.({_NUMBER})(?:/({_NUMBER}))?")
 _REPLACE = "prompt~"
+_BETWEEN = "[,，、;；]"
+"""Characters between values; also in many.js."""
 
 Data = dict[str, Any]
 Labels = tuple[tuple[str, ...], ...]
@@ -32,6 +34,9 @@ Apply = Callable[[Data, Any], Data]
 
 _TITLES = {"lora": Text("LoRA", "LoRA"), "preset": Text("Preset", "预设"), "size": Text("Size", "尺寸")}
 """Titles of axes that aren't dotted paths."""
+_ORDER = {"preset": 0, "stages": 1, "size": 2}
+"""Axes that are applied before those of single settings, in this order."""
+_SIDES = ("width", "height")
 _MAX_LABEL = 80
 """Maximum characters of a value in a label."""
 _MAX_SHOWN = 200
@@ -88,8 +93,8 @@ class Cell:
 def parse_axis(text: str, argument: str = "axis") -> Axis:
     """Parse an axis written by the user: ``NAME=VALUES``.
 
-    Values are separated by commas, in a JSON list, or number ranges ``FROM..TO/STEP``; ``prompt~WORD=a,b`` replaces
-    WORD in the prompt by each value. Values of a text setting stay as they were written.
+    Values are separated by commas or semicolons, in a JSON list, or number ranges ``FROM..TO/STEP``;
+    ``prompt~WORD=a,b`` replaces WORD in the prompt by each value. Values of a text setting stay as they were written.
 
     Raises:
         RequestError: of ``argument``: the text has none of these forms.
@@ -108,6 +113,17 @@ def parse_axis(text: str, argument: str = "axis") -> Axis:
         raise error.at(argument) from error
 
 
+def with_drawn_seeds(axes: Sequence[Axis], draw: Callable[[], int]) -> list[Axis]:
+    """Return the axes with a drawn seed for each -1 and ``random``, so that the labels tell which seed it was."""
+
+    def settled(axis: Axis) -> Axis:
+        if axis.name not in ("seed", "variation_seed"):
+            return axis
+        return replace(axis, values=tuple(draw() if value in (-1, "random") else value for value in axis.values))
+
+    return [settled(axis) for axis in axes]
+
+
 def sheet_labels(axes: Sequence[Axis], language: Language) -> Labels:
     """Return the labels of columns, rows and sheets; a single empty label for an unused axis."""
     across, down, deep = (*axes, *[NO_AXIS] * (3 - len(axes)))
@@ -122,15 +138,16 @@ def cells(axes: Sequence[Axis], settings: Mapping[str, Any], special: Mapping[st
     One at a time, so that settings that are too long are refused before there are hundreds of copies of them.
 
     Raises:
-        RequestError: there are too many cells, or an axis' setting or word doesn't exist.
+        RequestError: there are too many cells, two axes set the same, or an axis' setting or word doesn't exist.
     """
+    _check_apart(axes)
     x, y, z = (*axes, *[NO_AXIS] * (3 - len(axes)))
     count = math.prod(len(axis.values) for axis in axes)
     if count > MAX_CELLS:
         raise RequestError("axes", Text(f"{count} cells; at most {MAX_CELLS}", f"共 {count} 格；最多 {MAX_CELLS} 格"))
     for (k, deep), (j, down), (i, across) in itertools.product(*(enumerate(axis.values) for axis in (z, y, x))):
         data = copy.deepcopy(dict(settings))
-        for axis, value in ((x, across), (y, down), (z, deep)):
+        for axis, value in sorted(((x, across), (y, down), (z, deep)), key=lambda pair: _rank(pair[0].name)):
             data = _applied(axis, value, data, special)
         yield Cell((i, j, k), data)
 
@@ -149,6 +166,37 @@ def remembered_stages(
             going = going and key in seen and number < len(plan.stages) - 1
             yield stage, going
         seen.update(key for key in known if key)
+
+
+def _rank(name: str) -> int:
+    """Return when an axis is applied: what sets much at once goes before what sets or changes a part of it."""
+    return _ORDER.get(name, len(_ORDER) + (name == "lora" or name.startswith(_REPLACE)))
+
+
+def _check_apart(axes: Sequence[Axis]) -> None:
+    """Raise RequestError for two axes of which one would overwrite the other, as the labels would be wrong then."""
+    for one, other in itertools.combinations(axes, 2):
+        if _overwrites(_parts(one.name), _parts(other.name)):
+            titles = axis_title(one.name), axis_title(other.name)
+            text = Text(
+                f"{titles[1].en}: is set by {one.argument} ({titles[0].en}) too; let one axis set it",
+                f"{titles[1].zh}：与 {one.argument}（{titles[0].zh}）设置的是同一项；请只用一个轴",
+            )
+            raise RequestError(other.argument, text)
+
+
+def _overwrites(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
+    if one == other:
+        return one != ("lora",)  # each adds one
+    sized = ("size",) in (one, other) and any(path[0] == "stages" and path[-1] in _SIDES for path in (one, other))
+    return sized or one[: len(other)] == other[: len(one)]
+
+
+def _parts(name: str) -> tuple[str, ...]:
+    """Return the parts of a setting's path, with numbers written in one way."""
+    if name.startswith(_REPLACE):
+        return (name,)
+    return tuple(str(int(part)) if part.isdecimal() and len(part) <= MAX_DIGITS else part for part in name.split("."))
 
 
 def _applied(axis: Axis, value: Any, data: Data, special: Mapping[str, Apply]) -> Data:
@@ -192,7 +240,7 @@ def _values(text: str, values: str, read: Callable[[str], Any]) -> Iterator[Any]
             raise _wrong(text, Text("is no JSON list of values", "不是 JSON 值列表"))
         yield from listed
         return
-    for part in re.split("[,，]", values):
+    for part in re.split(_BETWEEN, values):
         if found := _RANGE.fullmatch(part.strip()):
             yield from _range(text, *found.groups())
         elif part.strip():

@@ -15,7 +15,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from zimage_app.domain.catalogue import SAMPLER_TRAITS
 from zimage_app.domain.errors import StorageError
+from zimage_app.domain.schedules import SCHEDULERS
 from zimage_app.domain.text import normalised
 from zimage_app.service.pictures.gallery import PictureMetadata, is_id, read_metadata
 from zimage_app.service.pictures.history.folders import TRASH, FolderScan, PictureFile
@@ -293,6 +295,9 @@ _PLACES = {
     "排程器": "scheduler",
     "日期": "date",
 }
+_NAMES = frozenset({*_PLACES.values(), "lora"})
+_WHOLE = {"sampler": frozenset(SAMPLER_TRAITS), "scheduler": frozenset(SCHEDULERS)}
+"""Names that are part of other ones, as euler is of euler_ancestral, and are searched for as a whole."""
 
 
 def search_text(head: PictureMetadata, day: str) -> str:
@@ -338,6 +343,19 @@ def _terms(text: str) -> list[str]:
     return terms
 
 
+def _matches(term: str) -> tuple[str, list[object]]:
+    """Return the condition of one term: a whole ``name:value`` for a seed, sampler or scheduler, else any part.
+
+    The beginning of a sampler's name finds all that begin so. An unknown name before a colon may be left out.
+    """
+    place, colon, rest = term.partition(":")
+    if rest and (place == "seed" or rest in _WHOLE.get(place, ())):
+        return "instr(char(10) || text || char(10), ?) > 0", [f"\n{term}\n"]
+    if place.isalpha() and place not in _NAMES and colon and rest[:1].isalpha():
+        return "(instr(text, ?) > 0 OR instr(text, ?) > 0)", [term, rest]
+    return "instr(text, ?) > 0", [term]
+
+
 def _condition(search: Search, owner: str | None) -> tuple[str, list[object]]:
     parts = ["shown = 1", "trashed = ?"]
     values: list[object] = [int(search.trashed)]
@@ -351,6 +369,7 @@ def _condition(search: Search, owner: str | None) -> tuple[str, list[object]]:
     if search.favourites:
         parts.append("id IN (SELECT id FROM favourites)")
     for term in _terms(search.text):
-        parts.append("instr(text, ?) > 0")
-        values.append(term)
+        condition, wanted = _matches(term)
+        parts.append(condition)
+        values += wanted
     return " AND ".join(parts), values
