@@ -85,7 +85,8 @@ def test_python_finds_what_ships_as_the_command_does(installed: Path, tmp_path: 
     code = (
         "from zimage_app.models.find.catalogue import find_model;"
         " from zimage_app.service.setup.config import StudioConfig;"
-        " config = StudioConfig(); print(find_model('demo', config.model_folders).folder, *config.lora_folders, sep='\\n')"
+        " config = StudioConfig(); found = find_model('demo', config.model_folders);"
+        " print(found.folder, *config.lora_folders, sep='\\n')"
     )
     environment = {**os.environ, "PYTHONPATH": str(installed), "HOME": str(tmp_path), "USERPROFILE": str(tmp_path)}
     done = subprocess.run(
