@@ -24,9 +24,9 @@ from zimage_app.domain.settings.stage import Stage
 from zimage_app.domain.settings.start_picture import StartPicture
 from zimage_app.domain.start_image import StartImage
 from zimage_app.domain.text import Text
-from zimage_app.engine import preview
 from zimage_app.engine import run as engine
 from zimage_app.engine.inpaint import KeptRegion
+from zimage_app.engine.preview import previewer
 from zimage_app.engine.run import run
 from zimage_app.engine.samplers import SAMPLERS, Sampler, SamplerInput, SamplerRun
 from zimage_app.models.components import Components
@@ -174,7 +174,7 @@ def test_weights_left_behind_are_noticed(tiny_folder: Path, plant: Callable[[Any
 
 @pytest.mark.usefixtures("gpu")
 def test_previews_of_the_wrong_place_are_noticed(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preview, "_on_device", lambda *_: (torch.ones(16, 3), torch.zeros(3)))
+    monkeypatch.setattr(engine, "previewer", lambda factors, _: previewer(factors, torch.device("cpu")))
     with pytest.raises(MixUp, match="same device"):
         events_of(loaded(tiny_folder))
 

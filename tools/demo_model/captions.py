@@ -445,16 +445,16 @@ BEHIND: dict[Lang, tuple[str, ...]] = {
 }
 
 
-def chatty_caption(scene: Scene, rng: random.Random) -> str:
+def chatty_caption(scene: Scene, rng: random.Random, lang: Lang | None = None) -> str:
     """Return a caption inside a polite or conversational request."""
-    chosen: Lang = rng.choice(LANGS)
+    chosen: Lang = rng.choice(LANGS) if lang is None else lang
     before = rng.choice(BEFORE[chosen]) if rng.random() < 0.8 else ""
     return before + caption(scene, rng, chosen) + (rng.choice(BEHIND[chosen]) if rng.random() < 0.5 else "")
 
 
-def listed_caption(scene: Scene, rng: random.Random) -> str:
+def listed_caption(scene: Scene, rng: random.Random, lang: Lang | None = None) -> str:
     """Return the attributes as a list of "name: value", in random order."""
-    chosen: Lang = rng.choice(LANGS)
+    chosen: Lang = rng.choice(LANGS) if lang is None else lang
     words, english = WORDS[chosen], chosen == "en"
     rows = [
         ("when" if english else "时刻", rng.choice(words.time[scene.time])),
@@ -471,9 +471,9 @@ def listed_caption(scene: Scene, rng: random.Random) -> str:
     return stop.join(parts)
 
 
-def long_caption(scene: Scene, rng: random.Random) -> str:
+def long_caption(scene: Scene, rng: random.Random, lang: Lang | None = None) -> str:
     """Return a long caption: two different captions of the scene with filler words between them."""
-    chosen: Lang = rng.choice(LANGS)
+    chosen: Lang = rng.choice(LANGS) if lang is None else lang
     words = WORDS[chosen]
     fillers = rng.sample(words.filler, rng.randint(2, 6))
     return rng.choice(words.comma).join([caption(scene, rng, chosen), *fillers, caption(scene, rng, chosen)])

@@ -83,7 +83,7 @@ def test_blocks_of_packed_weights_are_streamed_as_they_are(tmp_path: Path, name:
 
 
 @pytest.mark.parametrize(
-    ("packing", "capability", "holding"),
+    ("packing", "capability", "packed_mode"),
     [
         ("int8_tensorwise", None, PackedMode.UNPACKED),
         ("int8_tensorwise", (7, 0), PackedMode.AT_USE),
@@ -179,7 +179,7 @@ def test_how_weights_are_held_is_said(tmp_path: Path, plan: MemoryPlan, words: s
 
 
 @pytest.mark.parametrize(
-    ("numbers", "holding"), [(0, PackedMode.NATIVE), (1, PackedMode.NATIVE), (2, PackedMode.AT_USE)]
+    ("numbers", "packed_mode"), [(0, PackedMode.NATIVE), (1, PackedMode.NATIVE), (2, PackedMode.AT_USE)]
 )
 def test_the_old_mark_of_two_numbers_asks_for_full_precision(
     tmp_path: Path, numbers: int, packed_mode: PackedMode

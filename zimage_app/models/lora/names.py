@@ -10,6 +10,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from zimage_app.domain.lora_keys import COMFY_RANKS
+
 Shape = tuple[int, ...]
 
 _PREFIX = re.compile(
@@ -22,15 +24,6 @@ _ORIGINAL_WORDS = (
     (re.compile(r"\.attention\.norm_([qk])$"), r".attention.\1_norm"),
 )
 _Q = ".attention.to_q"
-_COMFY_RANKS = {
-    ("lora_unet_", "original"): 1,
-    ("diffusion_model.", "original"): 2,
-    ("diffusion_model.", "diffusers"): 3,
-    ("transformer.", "diffusers"): 4,
-    ("lycoris_", "diffusers"): 5,
-}
-COMFY_PREFIXES = frozenset(prefix for prefix, _ in _COMFY_RANKS)
-"""Beginnings of keys that ComfyUI knows; it ignores others, and of these some (LORAS.md)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +94,7 @@ class Names:
     def _rank(self, prefix: str, name: str) -> int:
         joint = "_" if prefix.endswith("_") else "."
         conventions = [words for words in ("original", "diffusers") if name in self._spellings[words, joint]]
-        return max((_COMFY_RANKS.get((prefix, words), 0) for words in conventions), default=0)
+        return max((COMFY_RANKS.get((prefix, words), 0) for words in conventions), default=0)
 
 
 def _diffusers_places(shapes: Mapping[str, Shape]) -> dict[str, LoraModule]:

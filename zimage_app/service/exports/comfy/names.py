@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from zimage_app.domain.lora_keys import COMFY_PREFIXES
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.text import Text
 from zimage_app.models.disk.folders import WEIGHT_SUFFIXES, visible
 from zimage_app.models.find.comfyui import COMFY_FOLDERS
 from zimage_app.models.find.model_source import ModelSource, PartLocation, repo_folder
-from zimage_app.models.lora.names import COMFY_PREFIXES
 from zimage_app.service.library.loras import LoraEntry, LoraLibrary
 
 _TRANSFORMERS = {
