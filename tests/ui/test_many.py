@@ -123,8 +123,7 @@ def test_the_groups_are_asked_for_again_after_a_failure(visitor: Visit, tmp_path
     with closing(QuickPageStudio(tmp_path, step_seconds=0.0)) as studio, served(studio) as address:
         studio.pause_queue(True)
         page = visitor(address)
-        page.locator("#knob-prompt textarea").fill("小船")
-        page.locator("#view-many").click()
+        _open_view(page, "小船")
         _axis(page, "x", "seed", "1，2")
         page.locator(".many .grid .begin").click()
         expect(page.locator(".many .groups .state")).to_have_text("已完成 0 / 2")
@@ -149,8 +148,7 @@ def test_the_groups_are_asked_for_again_after_a_failure(visitor: Visit, tmp_path
 def test_a_started_grid_is_shown_and_stopped_as_a_picture_is(visitor: Visit, tmp_path: Path) -> None:
     with closing(QuickPageStudio(tmp_path, step_seconds=20.0)) as studio, served(studio) as address:
         page = visitor(address)
-        page.locator("#knob-prompt textarea").fill("小船")
-        page.locator("#view-many").click()
+        _open_view(page, "小船")
         _axis(page, "x", "seed", "1,2")
         page.locator(".many .grid .begin").click()
         expect_state(page, "running")
@@ -166,8 +164,7 @@ def test_a_started_grid_is_shown_and_stopped_as_a_picture_is(visitor: Visit, tmp
 
 def test_form_and_file_outlive_a_reload(visit: Visit, scripted: QuickPageStudio) -> None:
     page = visit()
-    page.locator("#knob-prompt textarea").fill("红色小船")
-    page.locator("#view-many").click()
+    _open_view(page, "红色小船")
     _axis(page, "x", "stages.1.steps", "3, 5")
     _axis(page, "y", "prompt~", "红色, 蓝色")
     page.locator(".many .batch input").set_input_files(
@@ -188,8 +185,7 @@ def test_form_and_file_outlive_a_reload(visit: Visit, scripted: QuickPageStudio)
 def test_the_view_in_a_browser(visitor: Visit, tmp_path: Path) -> None:
     with closing(QuickPageStudio(tmp_path, step_seconds=0.0)) as studio, served(studio) as address:
         page = visitor(address)
-        page.locator("#knob-prompt textarea").fill("红色小船")
-        page.locator("#view-many").click()
+        _open_view(page, "红色小船")
         _axis(page, "x", "stages.1.denoise", "0.4，0.6")
         _axis(page, "y", "prompt~", "红色, 蓝色")
         expect(page.locator(".many .grid .told")).to_contain_text("共 4 张；需")
@@ -230,6 +226,11 @@ def _finished(client: TestClient) -> dict[str, Any]:
         assert time.monotonic() < end, group
         time.sleep(0.02)
     return dict(group)
+
+
+def _open_view(page: Page, prompt: str) -> None:
+    page.locator("#knob-prompt textarea").fill(prompt)
+    page.locator("#view-many").click()
 
 
 def _axis(page: Page, axis: str, field: str, values: str) -> None:
