@@ -33,6 +33,7 @@ from tools.demo_model.captions import (
     unwanted_caption,
 )
 from tools.demo_model.edges import Sky, drawn_scenes, measured, sky_of
+from tools.demo_model.export import own_weights
 from tools.demo_model.latents import Latents, encode, file_of, linear_encoder, to_tensor, training_scenes
 from tools.demo_model.lora import StyleTrainer, load_parts, tensors_of
 from tools.demo_model.make import Effort, MakeStep, plan, run_stage
@@ -40,7 +41,9 @@ from tools.demo_model.model import (
     CHAT,
     build_transformer,
     caption_ids,
+    deepened,
     encode_captions,
+    main_blocks,
     pad_captions,
     patchify,
     predict,
@@ -583,6 +586,26 @@ def test_training_can_start_from_the_shipped_model(tokenizer: Any, tmp_path: Pat
     assert torch.equal(
         weights_of(tmp_path / "average_000000.pt")["transformer.x_pad_token"], shipped["x_pad_token"].float()
     )
+
+
+def test_a_network_with_more_blocks_computes_the_same_until_it_is_trained(tokenizer: Any, tmp_path: Path) -> None:
+    weights = weights_of(MODEL)
+    deeper = deepened(weights, 8)
+    assert main_blocks(deeper) == 8
+    assert deepened(deeper, 5) is deeper
+    x, sigma, caption = torch.randn(1, 16, 4, 6), torch.tensor([0.7]), (torch.randn(1, 32, 128), torch.ones(1, 32) > 0)
+    outputs: list[torch.Tensor] = []
+    for some in (weights, deeper):
+        transformer = build_transformer(main_blocks(some))
+        transformer.load_state_dict(own_weights(some, "transformer"))
+        with torch.no_grad():
+            outputs.append(predict(transformer, x, sigma, caption))
+    assert torch.equal(*outputs)
+    trainer = Trainer(ToyCorpus(tokenizer), replace(toy_recipe(1), layers=8), tmp_path)
+    trainer.load_weights(weights)
+    trainer.train_step()
+    gates = trainer.transformer.layers[1].adaLN_modulation[0].weight.detach().view(4, -1)[1::2]
+    assert (gates != 0).all(), "gates that never open"
 
 
 def test_handover_leads_from_the_renoised_latent_to_the_clean_one() -> None:

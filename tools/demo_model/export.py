@@ -20,7 +20,7 @@ from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from tools.demo_model.latents import to_tensor, training_scenes
-from tools.demo_model.model import build_text_encoder, build_transformer
+from tools.demo_model.model import build_text_encoder, build_transformer, main_blocks
 from tools.demo_model.render import SIZES, render
 
 PREVIEW_SCENES = 60
@@ -57,7 +57,7 @@ def build_pipeline(
     vae: AutoencoderKL, tokenizer: PreTrainedTokenizerFast, weights: dict[str, Tensor]
 ) -> ZImagePipeline:
     """Build the pipeline in bfloat16; ``weights`` must fit both networks exactly."""
-    transformer, text_encoder = build_transformer(), build_text_encoder(len(tokenizer))
+    transformer, text_encoder = build_transformer(main_blocks(weights)), build_text_encoder(len(tokenizer))
     transformer.load_state_dict(own_weights(weights, "transformer"))
     text_encoder.load_state_dict(own_weights(weights, "text_encoder"))
     return ZImagePipeline(

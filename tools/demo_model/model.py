@@ -5,7 +5,7 @@ forward processes pictures one by one; :func:`predict` computes the same for a b
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, cast
 
 import torch
@@ -74,6 +74,37 @@ def build_transformer(layers: int = 5) -> ZImageTransformer2DModel:
     nn.init.zeros_(final.weight)
     nn.init.zeros_(final.bias)
     return transformer
+
+
+def main_blocks(weights: Iterable[str]) -> int:
+    """Return the number of main blocks of the transformer that weights with these names belong to."""
+    return len({name.split(".")[2] for name in weights if name.startswith("transformer.layers.")})
+
+
+def deepened(weights: dict[str, Tensor], layers: int) -> dict[str, Tensor]:
+    """Return the weights of a network with more main blocks that computes the same.
+
+    A new block is a copy of the one before it whose gates are closed, so that it adds nothing until it is trained.
+    Weights of as many or more blocks are returned as they are.
+    """
+    blocks = main_blocks(weights)
+    if not 0 < blocks < layers:
+        return weights
+    result = {name: value for name, value in weights.items() if not name.startswith("transformer.layers.")}
+    for layer in range(layers):
+        source = layer * blocks // layers
+        copied = layer > 0 and (layer - 1) * blocks // layers == source
+        start = f"transformer.layers.{source}."
+        for name, value in weights.items():
+            if not name.startswith(start):
+                continue
+            part = name.removeprefix(start)
+            value = value.clone()
+            if copied and part.startswith("adaLN_modulation"):
+                # Rows: scale and gate of the attention, scale and gate of the feed-forward.
+                value.view(4, -1)[1::2] = 0
+            result[f"transformer.layers.{layer}.{part}"] = value
+    return result
 
 
 # ------------------------------------------------------------------------------------------------------- the captions

@@ -55,6 +55,7 @@ from tools.demo_model.model import (
     build_text_encoder,
     build_transformer,
     caption_ids,
+    deepened,
     encode_captions,
     pad_captions,
     patchify,
@@ -69,8 +70,6 @@ SNAPSHOT_STEPS = 1000
 LOG_STEPS = 100
 RARE = 0.15
 """Share of stage 1's scenes that are chosen for their birds, the smallest thing in the pictures."""
-HARD = 0.15
-"""Share of all scenes that are chosen for a main thing that is hard to draw."""
 HARD_KINDS: frozenset[Kind] = frozenset({"bridge", "pagoda"})
 SMALLER = {336: 176, 672: 336}
 CAPTION_LENGTHS = {32: 0.42, 64: 0.53, 96: 0.05}
@@ -107,6 +106,8 @@ class Recipe:
     compiled: bool = True
     layers: int = 5
     """Number of main blocks of the transformer."""
+    hard: float = 0.15
+    """Share of all scenes that are chosen for a main thing that is hard to draw (``HARD_KINDS``)."""
     shapes: dict[str, float] = field(
         default_factory=lambda: {"7:9": 0.5, "9:7": 0.2, "1:1": 0.14, "16:9": 0.08, "9:16": 0.08}
     )
@@ -147,10 +148,14 @@ class Batch:
 class Corpus:
     """Scenes, their latents at three sizes in every shape, and captions generated for each batch."""
 
-    def __init__(self, latents: dict[int, dict[str, Latents]], scenes: list[Scene], tokenizer: Any) -> None:
+    def __init__(
+        self, latents: dict[int, dict[str, Latents]], scenes: list[Scene], tokenizer: Any, hard: float = 0.15
+    ) -> None:
+        """Take the share of hard scenes from ``hard`` (:attr:`Recipe.hard`)."""
         self.latents = latents
         self.scenes = scenes
         self.tokenizer = tokenizer
+        self.hard_share = hard
         trained = list(enumerate(scenes))[HELD_OUT:]
         self.with_birds = [i for i, scene in trained if scene.birds]
         self.hard = [i for i, scene in trained if scene.kind in HARD_KINDS]
@@ -160,9 +165,9 @@ class Corpus:
         count = len(self.latents[width][ratio])
         chance = rng.random()
         preferred: list[int] = []
-        if chance < HARD:
+        if chance < self.hard_share:
             preferred = self.hard
-        elif width not in SMALLER and chance < HARD + RARE:
+        elif width not in SMALLER and chance < self.hard_share + RARE:
             preferred = self.with_birds
         among = bisect.bisect_left(preferred, count)
         return preferred[rng.randrange(among)] if among else rng.randrange(HELD_OUT, count)
@@ -482,7 +487,8 @@ class Trainer:
         torch.set_rng_state(torch_state)
 
     def load_weights(self, weights: dict[str, Tensor]) -> None:
-        """Start from these weights; their names must be exactly the networks' own."""
+        """Start from these weights; their names must be the networks' own, but they may have fewer main blocks."""
+        weights = deepened(weights, self.recipe.layers)
         if weights.keys() != self.parameters.keys():
             raise ValueError(
                 f"these are other networks' weights: {sorted(weights.keys() ^ self.parameters.keys())[:4]}"
@@ -576,8 +582,8 @@ def train(rank: int, args: argparse.Namespace, port: int) -> None:
         )
     latents = load(args.latents)
     tokenizer = AutoTokenizer.from_pretrained(args.tokenizer, trust_remote_code=False)
-    corpus = Corpus(latents, training_scenes(len(latents[176]["7:9"])), tokenizer)
     recipe = Recipe(steps=args.steps, seed=args.seed, **json.loads(args.recipe, object_hook=_numbered))
+    corpus = Corpus(latents, training_scenes(len(latents[176]["7:9"])), tokenizer, recipe.hard)
     trainer = Trainer(corpus, recipe, args.out, peers)
     if trainer.checkpoint_path.exists():
         trainer.load(trainer.checkpoint_path)
