@@ -99,7 +99,7 @@ def test_json_is_one_object(tiny: str, tmp_path: Path, capfd: pytest.CaptureFixt
         (["x", "--set", "stages.0.steps"], "NAME=VALUE"),
         (["x", "--set", "stages.0.stride=3"], "no such setting"),
         (["x", "--set", "colour.depth=3"], "no such setting"),
-        (["x", "--set", "stages.0.sampler=euler_a"], "must be one of euler"),
+        (["x", "--set", "stages.0.sampler=euler_a"], "did you mean euler or euler_ancestral?"),
         (["x", "--set", "stages.0.width=100"], "multiple of 16"),
         (["x", "--set", "stages.0.steps=0"], "at least 1"),
         (["x", "--set", "stages.0.cfg=NaN"], "finite"),

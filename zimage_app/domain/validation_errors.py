@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from zimage_app.domain.errors import RequestError
+from zimage_app.domain.similar_names import meant
 from zimage_app.domain.text import Text
 
 _SAID = "said"
@@ -75,10 +76,11 @@ def finding_error(details: Sequence[ErrorDetails]) -> RequestError:
     field = ".".join(path) or "request"
     place = _place(path)
     shown = _value(first)
-    rules = _rules(alternatives)
+    rules, question = _rules(alternatives), _meant(first)
     before = f"{shown}{place.zh}"
     colon = "，" if shown else "：" if before else ""
-    return RequestError(field, Text(" ".join(filter(None, (shown, place.en, rules.en))), f"{before}{colon}{rules.zh}"))
+    english = " ".join(filter(None, (shown, place.en, rules.en)))
+    return RequestError(field, Text(f"{english}{question.en}", f"{before}{colon}{rules.zh}{question.zh}"))
 
 
 def _broken_text(data: object, path: tuple[str, ...]) -> tuple[str, ...]:
@@ -112,6 +114,13 @@ def _rules(details: Sequence[ErrorDetails]) -> Text:
         en=" or ".join(rule.en.format(**context) for rule, context in filled).replace(" or must be ", " or "),
         zh="，或".join(_chinese(rule, context) for rule, context in filled).replace("，或必须是", "，或"),
     )
+
+
+def _meant(detail: ErrorDetails) -> Text:
+    value = detail["input"]
+    if detail["type"] != "literal_error" or not isinstance(value, str):
+        return Text("", "")
+    return meant(value, re.findall(r"'([^']*)'", str(detail.get("ctx", {}).get("expected", ""))))
 
 
 def _chinese(rule: Text, context: Mapping[str, str]) -> str:

@@ -13,6 +13,7 @@ from pydantic_core import CoreSchema
 
 from zimage_app.domain.errors import wrong_field
 from zimage_app.domain.plain_json import MAX_KEYS, keys_in
+from zimage_app.domain.similar_names import meant
 from zimage_app.domain.text import Text
 from zimage_app.domain.validation_errors import refusal, request_error
 
@@ -58,8 +59,8 @@ def one_of(names: Mapping[str, object]) -> AfterValidator:
 
     def check(value: str) -> str:
         if value not in names:
-            allowed = ", ".join(names)
-            raise refusal(Text(f"must be one of {allowed}", f"可选值：{allowed}"))
+            allowed, question = ", ".join(names), meant(value, names)
+            raise refusal(Text(f"must be one of {allowed}{question.en}", f"可选值：{allowed}{question.zh}"))
         return value
 
     return AfterValidator(check)

@@ -6,7 +6,6 @@ A list's name is its path in the folder without ``.txt``. Each line is an entry;
 
 from __future__ import annotations
 
-import difflib
 import io
 import threading
 import time
@@ -16,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 
 from zimage_app.domain.errors import RequestError, system_reason
+from zimage_app.domain.similar_names import similar_names
 from zimage_app.domain.text import Text, normalised
 from zimage_app.models.disk.regular_file import open_regular
 
@@ -114,9 +114,7 @@ class WildcardLibrary:
 
 
 def _unknown(name: str, names: list[str]) -> RequestError:
-    near = difflib.get_close_matches(name, names, n=_MAX_CANDIDATES, cutoff=0.5)
-    near += [each for each in names if _key(name) in _key(each) and each not in near]
-    listed = ", ".join(near[:_MAX_CANDIDATES] or names[:_MAX_SHOWN])
+    listed = ", ".join(similar_names(name, names, _MAX_CANDIDATES) or names[:_MAX_SHOWN])
     there = Text(f"there are {listed}", f"可用：{listed}") if listed else Text("there are none yet", "还没有任何通配符")
     return RequestError(
         "prompt",

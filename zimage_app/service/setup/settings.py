@@ -7,7 +7,6 @@ the environment, which overrides the file. Errors name the place where a value w
 from __future__ import annotations
 
 import argparse
-import difflib
 import json
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,6 +18,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
+from zimage_app.domain.similar_names import similar_names
 from zimage_app.domain.text import Text
 from zimage_app.domain.validation_errors import refusal, request_error
 from zimage_app.models.disk.yaml_file import YamlReader
@@ -265,7 +265,7 @@ def unknown_variables(environment: Mapping[str, str]) -> list[Text]:
     given = (name.removeprefix(_PREFIX) for name in environment if name.startswith(_PREFIX) and name != DATA)
     sentences = []
     for name in sorted(set(given) - set(known)):
-        near = difflib.get_close_matches(name, known, 1)
+        near = similar_names(name, known, 1)
         hint = Text(f"; is {_PREFIX}{near[0]} meant?", f"；是否应为 {_PREFIX}{near[0]}？") if near else Text(".", "。")
         sentences.append(
             Text(f"{_PREFIX}{name} is no setting of this app{hint.en}", f"{_PREFIX}{name} 不是本程序的设置{hint.zh}")

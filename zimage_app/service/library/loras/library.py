@@ -6,7 +6,6 @@ folder may point anywhere.)
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import threading
 from collections.abc import Callable, Iterable
@@ -16,6 +15,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from zimage_app.domain.errors import LoadingCancelled, LoraError, system_reason
 from zimage_app.domain.plan import GenerationPlan
 from zimage_app.domain.settings.lora_use import LoraUse
+from zimage_app.domain.similar_names import similar_names
 from zimage_app.domain.text import Text, normalised
 from zimage_app.models.disk.regular_file import open_regular
 from zimage_app.models.weights.lookalikes import MAX_BYTES, PICKLE, PICKLES
@@ -236,10 +236,7 @@ class LoraLibrary:
         short = name.strip().removesuffix(SUFFIX)
         known = {each: each for each in self._index()}
         known |= {PurePosixPath(each).name: each for each in reversed(known)}
-        folded = {each.casefold(): full for each, full in known.items()}
-        near = difflib.get_close_matches(short.casefold(), folded, n=_MAX_CANDIDATES, cutoff=0.5)
-        near += [each for each in folded if len(short) > 1 and short.casefold() in each]
-        close = ", ".join(list(dict.fromkeys(folded[each] for each in near))[:_MAX_CANDIDATES])
+        close = ", ".join(dict.fromkeys(known[each] for each in similar_names(short, known, _MAX_CANDIDATES)))
         return _fault(
             name.strip(),
             Text(

@@ -5,7 +5,6 @@ A broken file does not hide the others.
 
 from __future__ import annotations
 
-import difflib
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from zimage_app.domain.errors import RequestError, StorageError
 from zimage_app.domain.negatives import NegativeCategory, NegativeEntry
+from zimage_app.domain.similar_names import similar_names
 from zimage_app.domain.text import Text, folded
 from zimage_app.models.disk.folders import visible
 from zimage_app.service.library.negatives.file import problem_of, read_category, read_names, write_category
@@ -76,9 +76,7 @@ class NegativeLibrary:
         if found is not None:
             return found
         names = {folded(word): entry.text for word, entry in reversed(named) if word}
-        near = [*difflib.get_close_matches(wanted, names, n=_MAX_CANDIDATES, cutoff=0.6)]
-        near += [each for each in names if len(wanted) > 1 and wanted in each]
-        close = ", ".join(list(dict.fromkeys(names[each] for each in near))[:_MAX_CANDIDATES])
+        close = ", ".join(dict.fromkeys(names[each] for each in similar_names(wanted, names, _MAX_CANDIDATES)))
         raise RequestError(
             "negative",
             Text(

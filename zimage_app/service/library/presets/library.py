@@ -6,7 +6,6 @@ others.
 
 from __future__ import annotations
 
-import difflib
 import threading
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,6 +14,7 @@ from typing import Any
 
 from zimage_app.domain.errors import RequestError, StorageError
 from zimage_app.domain.preset import Preset, checked
+from zimage_app.domain.similar_names import similar_names
 from zimage_app.domain.text import Text
 from zimage_app.models.disk.folders import visible
 from zimage_app.service.library.presets.file import SUFFIX, read_preset, write_preset
@@ -159,7 +159,7 @@ class PresetLibrary:
 
     def _unknown(self, name: str) -> RequestError:
         names = [path.stem for path, _ in self._files().values()]
-        near = difflib.get_close_matches(name, names, n=_MAX_CANDIDATES, cutoff=0.5) or names
+        near = similar_names(name, names, _MAX_CANDIDATES) or names
         listed = ", ".join(near)
         return _wrong(name, f"is no preset; there are {listed or 'none yet'}", f"不是预设；可用：{listed or '暂无'}")
 
