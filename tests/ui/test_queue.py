@@ -47,7 +47,7 @@ def test_pictures_are_queued_moved_cancelled_and_paused_over_a_kill(visitor: Vis
             set_number(page, f"stages-{stage}-steps", 1)
         for prompt in ("第一张", "第二张", "第三张"):
             ask(page, prompt)
-        expect(page.locator(".bar .jobs")).to_have_text("⏸ 任务 3", timeout=PATIENCE)
+        expect(page.locator(".bar .jobs")).to_have_text("已暂停 · 3", timeout=PATIENCE)
         page.locator(".bar .jobs").click()
         expect(page.locator("dialog.queue li .prompt")).to_have_text(["第一张", "第二张", "第三张"])
         _act(page, "第二张", "上移")
@@ -130,7 +130,7 @@ def test_a_press_that_is_late_is_not_overtaken(visit: Visit, scripted: QuickPage
             ask(page, prompt)
         page.wait_for_function("document.querySelector('#knob-prompt textarea').value === '第三张'")
         held[0].continue_()
-        expect(page.locator(".bar .jobs")).to_have_text("⏸ 任务 3", timeout=PATIENCE)
+        expect(page.locator(".bar .jobs")).to_have_text("已暂停 · 3", timeout=PATIENCE)
         assert [job.prompt for job in scripted.jobs("", shared=False)] == ["第一张", "第二张", "第三张"]
     finally:
         scripted.pause_queue(False)

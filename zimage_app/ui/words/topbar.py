@@ -19,7 +19,7 @@ MONITOR_WORDS: dict[str, Text] = {
         "On a shared page, the machine's details are not shown.", "公开分享的页面上不显示机器详情。"
     ),
     "monitor_jobs": Text("Jobs {jobs}", "任务 {jobs}"),
-    "monitor_jobs_paused": Text("⏸ Jobs {jobs}", "⏸ 任务 {jobs}"),
+    "monitor_jobs_paused": Text("Paused · {jobs}", "已暂停 · {jobs}"),
     "monitor_jobs_title": Text("{running} running, {waiting} waiting", "{running} 个运行中，{waiting} 个排队"),
     "monitor_place": Text("Queue: no. {place}", "排队第 {place} 位"),
     "monitor_own_title": Text("Your pictures that run and wait", "你的任务，包括进行中和排队的"),
