@@ -7,13 +7,13 @@ for which a real GPU would have to synchronize: numbers and tensors that are rea
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import torch
-import torch._dynamo  # it can't be imported while torch.Generator is replaced
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode
@@ -200,6 +200,7 @@ _SPECIAL: dict[Any, Callable[[FakeGpu, Any, Sequence[Any], Mapping[str, Any]], A
 @contextmanager
 def fake_gpu(patch: pytest.MonkeyPatch) -> Iterator[FakeGpu]:
     """Enter a ``FakeGpu``, and let random generators be created on it."""
+    importlib.import_module("torch._dynamo")  # takes two seconds, and is impossible while torch.Generator is replaced
     generator = torch.Generator
 
     def made(device: Any = "cpu") -> torch.Generator:

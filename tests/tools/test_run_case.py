@@ -87,11 +87,9 @@ def test_a_whole_run_is_comfyuis(
         assert counts["skipped_calls"] == reference["skipped_calls"]
         wanted = expected.get(f"{mode}.{name}", expected[f"off.{name}"])
         assert relative_l2(latents[name], wanted) < 1e-5, name
-
-
-def test_the_float32_only_bug_is_not_copied(folder: Path, expected: dict[str, torch.Tensor]) -> None:
-    latents, _ = run_case(a_case("on", stages=2), folder)
-    assert relative_l2(latents["stage2"], expected["on_aliased.stage2"]) > 0.1
+    if mode == "on":
+        aliased = relative_l2(latents["stage2"], expected["on_aliased.stage2"])
+        assert aliased > 0.1, "ComfyUI's bug that is seen in float32 only is copied"
 
 
 def test_the_tool_prints_and_writes_what_it_promises(folder: Path, expected: dict[str, torch.Tensor]) -> None:

@@ -55,7 +55,9 @@ def row_of(page: Page) -> Locator:
     return page.locator(".canvas .acts")
 
 
-def test_the_row_is_the_same_wherever_a_picture_is_seen(visit: Visit, scripted: QuickPageStudio) -> None:
+def test_the_row_is_the_same_wherever_a_picture_is_seen_and_leaves_it_most_of_the_height(
+    visit: Visit, scripted: QuickPageStudio
+) -> None:
     made(scripted, "同一行")
     page = visit()
     names = list(ROW)
@@ -72,21 +74,38 @@ def test_the_row_is_the_same_wherever_a_picture_is_seen(visit: Visit, scripted: 
     page.locator(".history .card").first.click(button="right")
     expect(page.locator(".studio-acts").get_by_role("button")).to_have_text(list(ROW))
     expect(page.locator(".studio-acts .save")).to_be_focused()
+    page.keyboard.press("Escape")
+    page.locator("#view-canvas").click()
+    for width, height in ((1440, 900), (1920, 1080)):
+        page.set_viewport_size({"width": width, "height": height})
+        # The picture has most of the height.
+        page.wait_for_function("document.querySelector('.frame').getBoundingClientRect().height > 0.75 * innerHeight")
+        expect(row_of(page).locator(".delete")).to_be_in_viewport(ratio=1)
 
 
-def test_a_picture_is_saved_in_another_format_with_its_settings(visit: Visit, scripted: QuickPageStudio) -> None:
-    saved = made(scripted, "存为别的格式")
-    page = visit()
+def test_a_picture_is_saved_in_other_formats_and_copied_with_seed_and_prompt(
+    visit: Visit, scripted: QuickPageStudio
+) -> None:
+    saved = made(scripted, "存下来")
+    page = visit(permissions=["clipboard-read", "clipboard-write"])
     for entry, ending in (("JPEG", "jpg"), ("WebP", "webp")):
         with page.expect_download() as download:
             choose(page, row_of(page).locator(".save"), entry)
         assert download.value.suggested_filename == f"{saved.record.id}.{ending}"
         found = read_settings(download.value.path().read_bytes(), "x")
-        assert found.settings["prompt"] == "存为别的格式"
+        assert found.settings["prompt"] == "存下来"
         assert found.settings["seed"] == 7
+    for entry, text in (("种子", "7"), ("提示词", "存下来")):
+        choose(page, row_of(page).locator(".copy"), entry)
+        expect(page.locator(".studio-toast")).to_contain_text("已复制")
+        assert page.evaluate("navigator.clipboard.readText()") == text
+    choose(page, row_of(page).locator(".copy"), "图片")
+    until(page, "() => navigator.clipboard.read().then((items) => items[0].types.includes('image/png'))")
 
 
-def test_a_star_is_seen_in_every_view(visit: Visit, scripted: QuickPageStudio) -> None:
+def test_a_star_is_seen_in_every_view_and_tiles_show_the_picture_alone_until_they_are_looked_at(
+    visit: Visit, scripted: QuickPageStudio
+) -> None:
     made(scripted, "收藏我")
     page = visit()
     row_of(page).locator(".star").click()
@@ -97,6 +116,12 @@ def test_a_star_is_seen_in_every_view(visit: Visit, scripted: QuickPageStudio) -
     expect(page.locator(".viewer .star")).to_have_attribute("aria-pressed", "false")
     page.keyboard.press("Escape")
     expect(row_of(page).locator(".star")).to_have_attribute("aria-pressed", "false")
+    page.locator("#view-history").click()
+    about = page.locator(".history .card .about").first
+    expect(about).to_have_css("opacity", "0")
+    page.locator(".history .card .open").first.focus()
+    expect(about).to_have_css("opacity", "1")
+    expect(about).to_have_text(re.compile("收藏我.*#7"))
 
 
 def test_a_deleted_picture_leaves_the_canvas_and_comes_back(visit: Visit, scripted: QuickPageStudio) -> None:
@@ -198,18 +223,7 @@ def test_two_pictures_are_chosen_for_comparing_one_after_the_other(visit: Visit,
     expect(page.locator(".studio-acts .save")).to_be_focused()
 
 
-def test_seed_prompt_and_picture_are_copied(visit: Visit, scripted: QuickPageStudio) -> None:
-    made(scripted, "复制我")
-    page = visit(permissions=["clipboard-read", "clipboard-write"])
-    for entry, text in (("种子", "7"), ("提示词", "复制我")):
-        choose(page, row_of(page).locator(".copy"), entry)
-        expect(page.locator(".studio-toast")).to_contain_text("已复制")
-        assert page.evaluate("navigator.clipboard.readText()") == text
-    choose(page, row_of(page).locator(".copy"), "图片")
-    until(page, "() => navigator.clipboard.read().then((items) => items[0].types.includes('image/png'))")
-
-
-def test_menus_and_rows_work_with_the_keyboard(visit: Visit, scripted: QuickPageStudio) -> None:
+def test_menus_work_with_the_keyboard_and_open_beside_their_buttons(visit: Visit, scripted: QuickPageStudio) -> None:
     made(scripted, "键盘")
     page = visit()
     row_of(page).locator(".save").focus()
@@ -223,19 +237,6 @@ def test_menus_and_rows_work_with_the_keyboard(visit: Visit, scripted: QuickPage
     page.keyboard.press("Escape")
     expect(page.locator(".studio-menu")).to_be_hidden()
     expect(row_of(page).locator(".save")).to_be_focused()
-
-
-def gap_between(anchor: Locator, opened: Locator) -> float:
-    """Return the pixels between an element and what opened above or below it."""
-    first, second = anchor.bounding_box(), opened.bounding_box()
-    assert first is not None
-    assert second is not None
-    return max(second["y"] - first["y"] - first["height"], first["y"] - second["y"] - second["height"])
-
-
-def test_the_menu_of_a_thumbnails_card_opens_beside_its_button(visit: Visit, scripted: QuickPageStudio) -> None:
-    made(scripted, "卡片")
-    page = visit()
     page.locator(".strip .cell").first.click(button="right")
     save, menu = page.locator(".studio-acts .save"), page.locator(".studio-menu")
     save.click()
@@ -244,12 +245,12 @@ def test_the_menu_of_a_thumbnails_card_opens_beside_its_button(visit: Visit, scr
     assert 0 <= gap_between(save, menu) < 20
 
 
-def test_on_a_phone_a_thumbnails_card_opens_beside_it(visit: Visit, scripted: QuickPageStudio) -> None:
-    made(scripted, "长按")
-    page = visit(**PHONE)
-    cell = page.locator(".strip .cell").first
-    cell.dispatch_event("contextmenu")
-    assert 0 <= gap_between(cell, page.locator(".studio-acts")) < 20
+def gap_between(anchor: Locator, opened: Locator) -> float:
+    """Return the pixels between an element and what opened above or below it."""
+    first, second = anchor.bounding_box(), opened.bounding_box()
+    assert first is not None
+    assert second is not None
+    return max(second["y"] - first["y"] - first["height"], first["y"] - second["y"] - second["height"])
 
 
 def test_undo_is_still_there_when_the_viewer_is_closed(visit: Visit, scripted: QuickPageStudio) -> None:
@@ -267,7 +268,9 @@ def test_undo_is_still_there_when_the_viewer_is_closed(visit: Visit, scripted: Q
     expect(card).to_be_visible()
 
 
-def test_on_a_phone_the_whole_row_is_in_reach(visit: Visit, scripted: QuickPageStudio) -> None:
+def test_on_a_phone_the_whole_row_is_in_reach_and_a_thumbnails_card_opens_beside_it(
+    visit: Visit, scripted: QuickPageStudio
+) -> None:
     made(scripted, "手机")
     page = visit(**PHONE)
     for button in row_of(page).get_by_role("button").all():
@@ -279,15 +282,10 @@ def test_on_a_phone_the_whole_row_is_in_reach(visit: Visit, scripted: QuickPageS
     row_of(page).locator(".vary").tap()
     expect(page.get_by_role("menuitem").first).to_be_in_viewport(ratio=1)
     assert page.evaluate("document.documentElement.scrollWidth") == 390
-
-
-def test_the_picture_has_most_of_the_height(visit: Visit, scripted: QuickPageStudio) -> None:
-    made(scripted, "大图")
-    page = visit()
-    for width, height in ((1440, 900), (1920, 1080)):
-        page.set_viewport_size({"width": width, "height": height})
-        page.wait_for_function("document.querySelector('.frame').getBoundingClientRect().height > 0.75 * innerHeight")
-        expect(row_of(page).locator(".delete")).to_be_in_viewport(ratio=1)
+    page.keyboard.press("Escape")
+    cell = page.locator(".strip .cell").first
+    cell.dispatch_event("contextmenu")
+    assert 0 <= gap_between(cell, page.locator(".studio-acts")) < 20
 
 
 # Stages of runs that were stopped, and of pictures of before.
@@ -296,13 +294,19 @@ def test_the_picture_has_most_of_the_height(visit: Visit, scripted: QuickPageStu
 def test_finished_stages_of_a_stopped_run_are_results(visit: Visit, scripted: QuickPageStudio) -> None:
     scripted.step_seconds = 60.0
     scripted.slow_from(1)
+    before = len(scripted.today())
     page = visit()
     page.locator("#knob-seed input").fill("11")
     ask(page, "停在第二阶段")
     expect(page.locator(".canvas .message")).to_contain_text("第 2/2 阶段")
     page.locator("#stop").click()
     expect_state(page, "cancelled")
-    expect(page.locator(".canvas .message")).to_contain_text("已完成的阶段")
+    expect(page.locator(".canvas .message")).to_have_text(re.compile("已停止.*已完成的阶段"))
+    expect(page.locator("#generate")).to_be_enabled()
+    expect(page.locator("#stop")).to_be_disabled()
+    expect(page.locator("#stop")).to_have_text("停止")
+    assert len(scripted.today()) == before
+    expect(page.locator(".tile img").first).to_have_attribute("src", re.compile("^data:"))
     row = row_of(page)
     page.locator(".canvas .tile").first.click()
     expect(row.get_by_role("button")).to_have_text(["继续生成", "换种子", "保存", "对比", "使用此参数", "复制"])
@@ -452,22 +456,11 @@ def test_another_language_keeps_view_and_picture(visit: Visit, scripted: QuickPa
 # Signals
 
 
-def test_the_title_tells_how_far_a_picture_is(visit: Visit, scripted: QuickPageStudio) -> None:
+def test_the_title_tells_of_a_run_and_sound_and_notifications_when_they_are_switched_on(
+    visit: Visit, scripted: QuickPageStudio
+) -> None:
     scripted.step_seconds = 60.0
     scripted.slow_from(1)
-    page = visit()
-    title = "Z-Image Progressive Studio · 三阶段渐进生成"
-    expect(page).to_have_title(title)
-    ask(page, "标题")
-    page.wait_for_function("/^[1-9][0-9]?% · /.test(document.title)")
-    icon = page.locator("link[rel~=icon]").first  # it is drawn once the usual one has been read
-    expect(icon).to_have_attribute("href", re.compile("^data:image/png"))
-    scripted.step_seconds = 0.0
-    expect_state(page, "done")
-    expect(page).to_have_title(title)
-
-
-def test_sound_and_notifications_are_off_until_they_are_switched_on(visit: Visit, scripted: QuickPageStudio) -> None:
     page = visit(permissions=["notifications"])
     page.evaluate(
         """() => {
@@ -476,8 +469,15 @@ def test_sound_and_notifications_are_off_until_they_are_switched_on(visit: Visit
           AudioContext.prototype.createOscillator = function () { window.heard += 1; return create.call(this); };
         }"""
     )
+    title = "Z-Image Progressive Studio · 三阶段渐进生成"
+    expect(page).to_have_title(title)
     ask(page, "安静")
+    page.wait_for_function("/^[1-9][0-9]?% · /.test(document.title)")
+    icon = page.locator("link[rel~=icon]").first  # it is drawn once the usual one has been read
+    expect(icon).to_have_attribute("href", re.compile("^data:image/png"))
+    scripted.step_seconds = 0.0
     expect_state(page, "done")
+    expect(page).to_have_title(title)
     assert page.evaluate("window.heard") == 0
     page.locator(".bar .jobs").click()
     notify, sound = page.get_by_label("完成时发送通知"), page.get_by_label("完成时播放提示音")
@@ -487,8 +487,11 @@ def test_sound_and_notifications_are_off_until_they_are_switched_on(visit: Visit
     notify.check()
     expect(page.locator(".signals .said")).to_be_empty()
     page.keyboard.press("Escape")
-    scripted.step_seconds = 0.2
+    scripted.slow_from(0)
+    scripted.step_seconds = 60.0
     ask(page, "有声")
+    expect_state(page, "running")
+    scripted.step_seconds = 0.0
     page.wait_for_function("window.heard === 4")
 
 
@@ -518,14 +521,3 @@ def test_a_notification_that_fails_leaves_sound_and_title_and_is_told(visit: Vis
     expect(page.locator(".studio-toast")).to_contain_text("can't show a page's notifications; they were switched off")
     assert page.evaluate("localStorage.getItem('studio-signal-notify')") == ""
     assert page.evaluate("localStorage.getItem('studio-signal-sound')") == "on"
-
-
-def test_history_tiles_show_the_picture_alone_until_they_are_looked_at(visit: Visit, scripted: QuickPageStudio) -> None:
-    made(scripted, "只看图")
-    page = visit()
-    page.locator("#view-history").click()
-    about = page.locator(".history .card .about").first
-    expect(about).to_have_css("opacity", "0")
-    page.locator(".history .card .open").first.focus()
-    expect(about).to_have_css("opacity", "1")
-    expect(about).to_have_text(re.compile("只看图.*#7"))

@@ -40,31 +40,35 @@ def test_shape_seed_count_and_generate_are_in_sight_wherever_the_column_is(visit
     expect(page.locator("#knob-stages-0-steps")).to_be_visible()
 
 
-def test_a_phone_has_the_block_below_the_prompt_and_generate_at_its_edge(visit: Visit) -> None:
+def test_a_phone_has_the_block_below_the_prompt_and_a_low_bar_with_generate_at_its_edge(visit: Visit) -> None:
     page = visit(folded=True, **PHONE)
-    expect(page.locator("#generate")).to_be_in_viewport(ratio=1)
-    tops = [page.locator(part).bounding_box() for part in ("#knob-prompt", "#knob-size", "#right", "#knob-loras")]
-    assert [box["y"] for box in tops if box] == sorted(box["y"] for box in tops if box)
+    bar, generate = (page.locator(part) for part in ("#go", "#generate"))
+    expect(generate).to_be_in_viewport(ratio=1)
+    expect(page.locator(".summary")).not_to_be_empty()
+    assert bar.evaluate("node => node.offsetHeight") <= 90
+    expect_in_order(page, "#knob-prompt", "#knob-size", "#right", "#knob-loras")
     page.locator(".ratio", has_text="1:1").tap()
     expect(page.locator("#knob-size .width")).to_have_value("384")
+    # The bar is in the way of no low window.
+    page.set_viewport_size({"width": 720, "height": 450})
+    expect(bar).to_have_css("position", "static")
+    expect_in_order(page, "#knob-size", "#seeds", "#go", "#right")
+    expect(generate).to_be_visible()
+    page.set_viewport_size({"width": 390, "height": 844})
     page.locator("#everything button").tap()
     expect(page.locator("#knob-stages-0-steps")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") == 390
 
 
-def test_the_bar_with_generate_is_low_and_in_the_way_of_no_low_window(visit: Visit) -> None:
-    page = visit(folded=True, **PHONE)
-    bar, generate = (page.locator(part) for part in ("#go", "#generate"))
-    expect(page.locator(".summary")).not_to_be_empty()
-    assert bar.evaluate("node => node.offsetHeight") <= 90
-    page.set_viewport_size({"width": 720, "height": 450})
-    expect(bar).to_have_css("position", "static")
-    tops = [page.locator(part).bounding_box() for part in ("#knob-size", "#seeds", "#go", "#right")]
+def expect_in_order(page: Page, *parts: str) -> None:
+    """Parts of the page lie below one another."""
+    tops = [page.locator(part).bounding_box() for part in parts]
     assert [box["y"] for box in tops if box] == sorted(box["y"] for box in tops if box)
-    expect(generate).to_be_visible()
 
 
-def test_the_settings_are_summed_up_in_one_line(visit: Visit, scripted: QuickPageStudio) -> None:
+def test_the_settings_are_summed_up_in_one_line_and_the_fonts_have_every_letter(
+    visit: Visit, scripted: QuickPageStudio
+) -> None:
     scripted.step_seconds = 0.01
     page = visit()
     line = page.locator(".summary")
@@ -75,13 +79,35 @@ def test_the_settings_are_summed_up_in_one_line(visit: Visit, scripted: QuickPag
     page.locator("#knob-count input").fill("3")
     expect(line).to_contain_text("3 × 336×432")
     expect(page.locator("#knob-stages .meaning summary")).to_contain_text("176×224 · 3 步")
+    lacking = page.evaluate(
+        """async ([family, weights]) => {
+          const letters = [...Array(95).keys()].map((place) => String.fromCharCode(32 + place));
+          const pen = document.createElement("canvas").getContext("2d");
+          const lacking = [];
+          for (const weight of weights) {
+            await document.fonts.load(`${weight} 40px "${family}"`);
+            const width = (letter, other) => {
+              pen.font = `${weight} 40px "${family}", ${other}`;
+              return pen.measureText(letter).width;
+            };
+            lacking.push(...letters.filter((letter) => width(letter, "monospace") !== width(letter, "serif")));
+          }
+          return lacking;
+        }""",
+        [FAMILY, list(WEIGHTS)],
+    )
+    assert lacking == []
 
 
 def test_it_is_generated_for_ever_with_seeds_that_count_on(visit: Visit, scripted: QuickPageStudio) -> None:
     page = visit()
+    forever = page.locator(".forever")
+    forever.click()
+    page.locator("#generate").click()
+    expect(page.locator(".notice")).to_have_text(re.compile("^\\s*提示词：不能为空"))
+    expect(forever).to_have_attribute("aria-pressed", "false")  # what is refused is not asked for again
     page.locator("#knob-seed input").fill("40")
     page.locator("#knob-count input").fill("2")
-    forever = page.locator(".forever")
     forever.click()
     expect(forever).to_have_attribute("aria-pressed", "true")
     scripted.loading = threading.Event()
@@ -102,30 +128,6 @@ def test_it_is_generated_for_ever_with_seeds_that_count_on(visit: Visit, scripte
     assert len(made) >= 4
     assert made == sorted(set(made))
     assert len(set(range(40, made[-1] + 1)) - set(made)) <= 1
-
-
-def test_what_is_refused_is_not_asked_for_again(visit: Visit, scripted: QuickPageStudio) -> None:
-    del scripted
-    page = visit()
-    page.locator(".forever").click()
-    page.locator("#generate").click()
-    expect(page.locator(".notice")).to_have_text(re.compile("^\\s*提示词：不能为空"))
-    expect(page.locator(".forever")).to_have_attribute("aria-pressed", "false")
-
-
-def test_stages_of_another_shape_are_told_and_brought_into_one(visit: Visit, scripted: QuickPageStudio) -> None:
-    del scripted
-    page = visit()
-    note, button = page.locator("#notes-size"), page.locator(".one-shape")
-    expect(button).to_be_hidden()
-    set_number(page, "stages-0-width", 224)
-    set_number(page, "stages-0-height", 176)
-    expect(note).to_contain_text("第 1 阶段（224×176）与成片（336×432）比例不同")
-    button.click()
-    expect(page.locator("#knob-stages-0-width input[type=number]")).to_have_value("176")
-    expect(page.locator("#knob-stages-0-height input[type=number]")).to_have_value("224")
-    expect(note).to_be_hidden()
-    expect(button).to_be_hidden()
 
 
 def test_seeds_that_stages_fix_are_told_at_the_seed_and_on_the_picture(visit: Visit, scripted: QuickPageStudio) -> None:
@@ -160,39 +162,29 @@ def test_seeds_that_stages_fix_are_told_at_the_seed_and_on_the_picture(visit: Vi
     assert scripted.today()[0].record.request.stages is not None
 
 
-def test_a_removed_stage_can_be_had_back(visit: Visit, scripted: QuickPageStudio) -> None:
+def test_what_is_to_be_said_of_prompts_stands_at_its_field(visit: Visit, scripted: QuickPageStudio) -> None:
     del scripted
     page = visit()
-    set_number(page, "stages-0-steps", 7)
-    page.locator("#knob-stages .remove").click()
-    expect(page.locator("#knob-stages [role=tab]")).to_have_count(1)
-    expect(page.locator(".notice")).to_contain_text("已删除第 1 阶段。")
-    undo(page)
-    expect(page.locator("#knob-stages [role=tab]")).to_have_count(2)
-    expect(page.locator("#knob-stages-0-steps input[type=number]")).to_have_value("7")
-
-
-def test_what_is_to_be_said_stands_at_its_field(visit: Visit, scripted: QuickPageStudio) -> None:
-    del scripted
-    page = visit()
-    page.locator("#knob-prompt textarea").fill("a boat, (snow:1.3)")
-    expect(page.locator("#notes-prompt")).to_contain_text("(snow:1.3)")
-    expect(page.locator("#notes-negative")).to_be_hidden()
-    page.locator("#knob-negative textarea").fill("(text:1.2)")
-    expect(page.locator("#notes-negative")).to_contain_text("(text:1.2)")
-    expect(page.locator("#notes-prompt li")).to_have_count(1)
-
-
-def test_words_that_a_small_model_has_never_seen_are_named_at_the_prompt(
-    visit: Visit, scripted: QuickPageStudio
-) -> None:
-    del scripted
-    page = visit()
-    note = page.locator("#notes-prompt")
-    page.locator("#knob-prompt textarea").fill("竹林里的熊猫，boats and a cat")
+    prompt, note = page.locator("#knob-prompt textarea"), page.locator("#notes-prompt")
+    negative, about_negative = page.locator("#knob-negative textarea"), page.locator("#notes-negative")
+    prompt.fill("a boat, (snow:1.3)")
+    expect(note).to_contain_text("(snow:1.3)")
+    expect(about_negative).to_be_hidden()
+    negative.fill("(text:1.2)")
+    expect(about_negative).to_contain_text("(text:1.2)")
+    expect(note.locator("li")).to_have_count(1)
+    negative.fill("模糊")
+    for stage in (0, 1):
+        page.locator("#knob-stages [role=tab]").nth(stage).click()
+        set_number(page, f"stages-{stage}-cfg", 1)
+    expect(about_negative).to_contain_text("反向提示词没有作用")
+    set_number(page, "stages-1-cfg", 2)
+    expect(about_negative.locator("li")).to_have_count(0)
+    # Words that a small model has never seen are named.
+    prompt.fill("竹林里的熊猫，boats and a cat")
     choose_model(page, "三个阶段")
     expect(note).to_contain_text("这个模型没有学过：竹林、熊猫、cat。它只会画：小船。")
-    page.locator("#knob-prompt textarea").fill("红色的小船")
+    prompt.fill("红色的小船")
     expect(note).to_be_hidden()
 
 
@@ -211,36 +203,48 @@ def test_a_second_file_takes_the_place_of_the_first(visit: Visit, scripted: Quic
     expect(page.locator("#knob-prompt textarea")).to_have_value("第一张")
 
 
-def test_shift_goes_in_steps_of_a_tenth(visit: Visit, scripted: QuickPageStudio) -> None:
+def test_sliders_without_effect_are_greyed_out_and_shift_goes_in_steps_of_a_tenth(
+    visit: Visit, scripted: QuickPageStudio
+) -> None:
     del scripted
     page = visit()
-    shift = page.locator("#knob-stages-0-shift input[type=number]")
-    expect(shift).to_have_value("3")
-    page.locator("#knob-stages-0-shift input[type=range]").focus()
-    page.keyboard.press("ArrowRight")
-    expect(shift).to_have_value("3.1")
-    page.locator("#knob-stages-0-shift input[type=range]").focus()
-    page.keyboard.press("Home")
-    expect(shift).to_have_value("0.01")
-
-
-def test_the_fonts_have_every_letter(visit: Visit) -> None:
-    page = visit()
-    lacking = page.evaluate(
-        """async ([family, weights]) => {
-          const letters = [...Array(95).keys()].map((place) => String.fromCharCode(32 + place));
-          const pen = document.createElement("canvas").getContext("2d");
-          const lacking = [];
-          for (const weight of weights) {
-            await document.fonts.load(`${weight} 40px "${family}"`);
-            const width = (letter, other) => {
-              pen.font = `${weight} 40px "${family}", ${other}`;
-              return pen.measureText(letter).width;
-            };
-            lacking.push(...letters.filter((letter) => width(letter, "monospace") !== width(letter, "serif")));
-          }
-          return lacking;
-        }""",
-        [FAMILY, list(WEIGHTS)],
+    page.locator("#stage-0 summary", has_text="高级").click()
+    eta, threshold, shift = (
+        page.locator(f"#knob-stages-0-{name} input[type=number]") for name in ("eta", "easycache-threshold", "shift")
     )
-    assert lacking == []
+    expect(eta).to_be_disabled()
+    expect(threshold).to_be_hidden()
+    page.locator("#knob-stages-0-easycache input").check()
+    expect(threshold).to_be_visible()
+    page.locator("#knob-stages-0-sampler select").select_option("euler_ancestral")
+    expect(eta).to_be_enabled()
+    expect(page.locator("#knob-stages-0-r input[type=number]")).to_be_disabled()
+    expect(shift).to_have_value("3")
+    for key, value in (("ArrowRight", "3.1"), ("Home", "0.01")):
+        page.locator("#knob-stages-0-shift input[type=range]").focus()
+        page.keyboard.press(key)
+        expect(shift).to_have_value(value)
+
+
+def test_stages_of_another_shape_are_brought_into_one_and_a_removed_one_comes_back(
+    visit: Visit, scripted: QuickPageStudio
+) -> None:
+    del scripted
+    page = visit()
+    note, button = page.locator("#notes-size"), page.locator(".one-shape")
+    expect(button).to_be_hidden()
+    set_number(page, "stages-0-width", 224)
+    set_number(page, "stages-0-height", 176)
+    expect(note).to_contain_text("第 1 阶段（224×176）与成片（336×432）比例不同")
+    button.click()
+    expect(page.locator("#knob-stages-0-width input[type=number]")).to_have_value("176")
+    expect(page.locator("#knob-stages-0-height input[type=number]")).to_have_value("224")
+    expect(note).to_be_hidden()
+    expect(button).to_be_hidden()
+    set_number(page, "stages-0-steps", 7)
+    page.locator("#knob-stages .remove").click()
+    expect(page.locator("#knob-stages [role=tab]")).to_have_count(1)
+    expect(page.locator(".notice")).to_contain_text("已删除第 1 阶段。")
+    undo(page)
+    expect(page.locator("#knob-stages [role=tab]")).to_have_count(2)
+    expect(page.locator("#knob-stages-0-steps input[type=number]")).to_have_value("7")

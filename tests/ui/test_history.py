@@ -207,7 +207,9 @@ def shown(page: Page) -> list[str]:
     return [str(card.get_attribute("data-picture")) for card in page.locator(".history .card").all()]
 
 
-def test_pictures_are_listed_by_day_searched_and_filtered(visit: Visit, pictures: list[str]) -> None:
+def test_pictures_are_listed_by_day_searched_and_filtered_also_after_a_reload(
+    visit: Visit, pictures: list[str]
+) -> None:
     page = visit()
     cards = history_of(page)
     expect(cards).to_have_count(8)
@@ -224,15 +226,7 @@ def test_pictures_are_listed_by_day_searched_and_filtered(visit: Visit, pictures
     expect(cards).to_have_count(8)
     page.locator(".history .day").select_option("2026-01-04")
     expect(cards).to_have_count(4)
-
-
-@pytest.mark.usefixtures("pictures")
-def test_search_and_filters_outlive_a_reload(visit: Visit) -> None:
-    page = visit()
-    cards = history_of(page)
     page.locator(".history .query").fill("小船")
-    expect(cards).to_have_count(7)
-    page.locator(".history .day").select_option("2026-01-04")
     expect(cards).to_have_count(3)
     arrive(page)
     expect(cards).to_have_count(3)
@@ -410,36 +404,20 @@ def test_a_picture_made_again_is_compared_pixel_by_pixel(visit: Visit, scripted:
     expect_state(page, "done")
 
 
-def test_two_pictures_are_compared_with_a_divider_and_their_settings(visit: Visit, pictures: list[str]) -> None:
-    page = visit(locale="en-US")
-    cards = history_of(page)
-    for number in (0, 2):
-        cards.nth(number).hover()
-        cards.nth(number).locator(".pick").check()
-    page.locator(".selection .compare").click()
-    compare = page.locator("#compare .compare")
-    expect(compare.locator(".slider")).to_be_visible()
-    expect(compare.locator(".over")).to_have_attribute("src", f"pictures/{pictures[0]}.png")
-    divider = compare.get_by_label("Divider")
-    divider.focus()
-    page.keyboard.press("Home")
-    assert compare.locator(".pair").evaluate("node => node.style.getPropertyValue('--divide')") == "0%"
-    expect(compare.locator("tbody th")).to_have_text(["Prompt", "Seed"])
-    expect(compare.locator("tbody td").nth(1)).to_have_text(MARKUP)
-    compare.locator(".only").uncheck()
-    expect(compare.locator("tbody tr.differs")).to_have_count(2)
-    assert compare.locator("tbody tr").count() > 10
-    compare.locator(".swap").click()
-    expect(compare.locator(".over")).to_have_attribute("src", f"pictures/{pictures[2]}.png")
-    compare.get_by_role("button", name="Side by side").click()
-    expect(compare.locator(".beside img")).to_have_count(2)
-    compare.get_by_role("button", name="Newest two").click()
-    expect(compare.locator("figcaption, .names span").first).to_contain_text("2026-01-05")
-
-
-def test_the_stages_of_a_run_are_compared(visit: Visit, scripted: QuickPageStudio) -> None:
+def test_the_views_are_tabs_that_the_arrows_move_and_one_compares_the_stages_of_a_run(
+    visit: Visit, scripted: QuickPageStudio
+) -> None:
     del scripted
     page = visit()
+    page.locator("#view-canvas").focus()
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("#view-many")).to_be_focused()
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("#view-history")).to_be_focused()
+    expect(page.locator("#view-history")).to_have_attribute("aria-selected", "true")
+    expect(page.get_by_role("tabpanel", name="历史")).to_be_visible()
+    page.keyboard.press("Home")
+    expect(page.locator("#canvas")).to_be_visible()
     page.locator("#view-compare").click()
     expect(page.locator(".compare .none")).to_be_visible()
     page.locator("#view-canvas").click()
@@ -453,10 +431,16 @@ def test_the_stages_of_a_run_are_compared(visit: Visit, scripted: QuickPageStudi
     expect(compare.locator(".settings")).to_be_hidden()
 
 
-def test_a_selection_is_downloaded_as_a_zip(visit: Visit, pictures: list[str]) -> None:
-    page = visit()
-    history_of(page).first.hover()
-    page.locator(".history .card .pick").first.check()
+def test_a_selection_is_compared_downloaded_as_a_zip_and_starred(visit: Visit, pictures: list[str]) -> None:
+    page = visit(locale="en-US")
+    cards = history_of(page)
+    for number in (0, 2):
+        cards.nth(number).hover()
+        cards.nth(number).locator(".pick").check()
+    page.locator(".selection .compare").click()
+    expect_compared(page, pictures[0], pictures[2])
+    page.locator("#view-history").click()
+    cards.nth(2).locator(".pick").uncheck()
     page.locator(".selection .page").click()
     with page.expect_download() as download:
         page.locator(".selection .zip").click()
@@ -467,6 +451,28 @@ def test_a_selection_is_downloaded_as_a_zip(visit: Visit, pictures: list[str]) -
     for count in (8, 0):
         page.locator(".selection .star").click()
         expect(page.locator(".history .card.is-starred")).to_have_count(count)
+
+
+def expect_compared(page: Page, first: str, second: str) -> None:
+    """Two pictures are shown with a divider and their settings, of which seed and prompt differ."""
+    compare = page.locator("#compare .compare")
+    expect(compare.locator(".slider")).to_be_visible()
+    expect(compare.locator(".over")).to_have_attribute("src", f"pictures/{first}.png")
+    divider = compare.get_by_label("Divider")
+    divider.focus()
+    page.keyboard.press("Home")
+    assert compare.locator(".pair").evaluate("node => node.style.getPropertyValue('--divide')") == "0%"
+    expect(compare.locator("tbody th")).to_have_text(["Prompt", "Seed"])
+    expect(compare.locator("tbody td").nth(1)).to_have_text(MARKUP)
+    compare.locator(".only").uncheck()
+    expect(compare.locator("tbody tr.differs")).to_have_count(2)
+    assert compare.locator("tbody tr").count() > 10
+    compare.locator(".swap").click()
+    expect(compare.locator(".over")).to_have_attribute("src", f"pictures/{second}.png")
+    compare.get_by_role("button", name="Side by side").click()
+    expect(compare.locator(".beside img")).to_have_count(2)
+    compare.get_by_role("button", name="Newest two").click()
+    expect(compare.locator("figcaption, .names span").first).to_contain_text("2026-01-05")
 
 
 def test_many_pictures_come_in_pages_and_the_viewer_turns_them(
@@ -504,20 +510,6 @@ def test_on_a_phone_nothing_scrolls_sideways(visit: Visit, pictures: list[str]) 
     page.get_by_role("menuitem", name="与相邻的一张对比").click()
     expect(page.locator(".compare .slider")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-
-
-def test_the_views_are_tabs_that_the_arrows_move(visit: Visit, scripted: QuickPageStudio) -> None:
-    del scripted
-    page = visit()
-    page.locator("#view-canvas").focus()
-    page.keyboard.press("ArrowLeft")
-    expect(page.locator("#view-many")).to_be_focused()
-    page.keyboard.press("ArrowLeft")
-    expect(page.locator("#view-history")).to_be_focused()
-    expect(page.locator("#view-history")).to_have_attribute("aria-selected", "true")
-    expect(page.get_by_role("tabpanel", name="历史")).to_be_visible()
-    page.keyboard.press("Home")
-    expect(page.locator("#canvas")).to_be_visible()
 
 
 def test_the_words_of_the_data_are_json(studio: QuickPageStudio, folder: Path) -> None:

@@ -261,7 +261,7 @@ def test_the_list_survives_a_reload_in_its_order(visit: Visit, scripted: QuickPa
 
 
 @pytest.mark.usefixtures("loras")
-def test_what_is_wrong_with_a_lora_stands_at_its_row(visit: Visit) -> None:
+def test_what_is_wrong_with_a_lora_stands_at_its_row_and_stages_that_are_off_have_no_switch(visit: Visit) -> None:
     page = visit()
     page.locator(".loras .add").click()
     broken = page.locator(".studio-loras .card[data-name='broken']")
@@ -271,9 +271,12 @@ def test_what_is_wrong_with_a_lora_stands_at_its_row(visit: Visit) -> None:
     choose(page, "flux", "large")
     expect(use(page, "flux").locator(".remark")).to_contain_text("不是 Z-Image 的 LoRA")
     expect(use(page, "large").locator(".remark")).to_contain_text(f"3840 的模型，而当前模型为 {WIDTH}")
+    expect(use(page, "large").locator(".where button")).to_have_count(2)  # this model recommends two stages
+    page.locator("#knob-stages-0-enabled input").click()
+    expect(use(page, "large").locator(".where")).to_be_hidden()
 
 
-def test_files_that_come_and_go_are_seen_when_the_picker_opens(visit: Visit, loras: Path) -> None:
+def test_files_that_come_and_go_are_seen_when_the_picker_opens_even_hundreds(visit: Visit, loras: Path) -> None:
     page = visit()
     choose(page, "snow")
     write_lora(loras / "brand new.safetensors")
@@ -288,28 +291,9 @@ def test_files_that_come_and_go_are_seen_when_the_picker_opens(visit: Visit, lor
     page.keyboard.press("Escape")
     ask(page, "小船")
     expect(page.locator(".notice")).to_contain_text("没有这个 LoRA")
-
-
-@pytest.mark.usefixtures("loras")
-def test_a_late_list_for_another_model_does_not_count(visit: Visit) -> None:
-    page = visit()
-    choose(page, "snow")
-    held: list[Route] = []
-    page.route("**/loras.json?model=three", lambda route: held.append(route))
-    with page.expect_request("**/loras.json?model=three"):
-        choose_model(page, "三个阶段")
-    with page.expect_response("**/loras.json?model=quick"):
-        choose_model(page, "快速渐变")
-    with page.expect_response("**/loras.json?model=three"):
-        held[0].fulfill(json=[])
-    page.evaluate("fetch('health').then(() => true)")  # by its answer, the script has read the one before
-    expect(use(page, "snow").locator(".remark")).to_have_count(0)
-
-
-def test_hundreds_are_drawn_as_they_are_scrolled_to(visit: Visit, loras: Path) -> None:
+    # Hundreds are drawn as they are scrolled to.
     for number in range(300):
         write_lora(loras / "many" / f"style {number:03}.safetensors")
-    page = visit()
     page.locator(".loras .add").click()
     page.locator(".studio-loras .refresh").click()
     expect(page.locator(".studio-loras .count")).to_have_text("305 / 305 个")
@@ -328,7 +312,25 @@ def test_hundreds_are_drawn_as_they_are_scrolled_to(visit: Visit, loras: Path) -
 
 
 @pytest.mark.usefixtures("loras")
-def test_the_keyboard_reaches_everything(visit: Visit, scripted: QuickPageStudio) -> None:
+def test_a_late_list_for_another_model_does_not_count(visit: Visit) -> None:
+    page = visit()
+    choose(page, "snow")
+    held: list[Route] = []
+    page.route("**/loras.json?model=three", lambda route: held.append(route))
+    with page.expect_request("**/loras.json?model=three"):
+        choose_model(page, "三个阶段")
+    with page.expect_response("**/loras.json?model=quick"):
+        choose_model(page, "快速渐变")
+    with page.expect_response("**/loras.json?model=three"):
+        held[0].fulfill(json=[])
+    page.evaluate("fetch('health').then(() => true)")  # by its answer, the script has read the one before
+    expect(use(page, "snow").locator(".remark")).to_have_count(0)
+
+
+@pytest.mark.usefixtures("loras")
+def test_the_keyboard_reaches_everything_and_pressed_switches_look_alike_in_the_dark(
+    visit: Visit, scripted: QuickPageStudio
+) -> None:
     page = visit()
     page.locator(".loras .add").focus()
     page.keyboard.press("Enter")
@@ -349,17 +351,12 @@ def test_the_keyboard_reaches_everything(visit: Visit, scripted: QuickPageStudio
         "nodes => nodes.filter((node) => !(node.getAttribute('aria-label') || node.textContent)).length"
     )
     assert names == 0
-    assert run(page, scripted)[0].stages == (2,)
-
-
-@pytest.mark.usefixtures("loras")
-def test_pressed_switches_look_alike_in_the_dark(visit: Visit) -> None:
-    page = visit(color_scheme="dark")
-    choose(page, "snow")
-    pressed = [use(page, "snow").locator(f".{kind} button[aria-pressed=true]").first for kind in ("where", "words")]
+    page.locator(".bar .theme").click()
+    pressed = [row.locator(f".{kind} button[aria-pressed=true]").first for kind in ("where", "words")]
     for style in ("color", "border-color"):
         value = pressed[0].evaluate(f"node => getComputedStyle(node).getPropertyValue('{style}')")
         expect(pressed[1]).to_have_css(style, value)
+    assert run(page, scripted)[0].stages == (2,)
 
 
 def test_notes_are_kept_beside_the_file(visit: Visit, loras: Path) -> None:
@@ -441,12 +438,3 @@ def test_a_phone_shows_list_and_picker_without_scrolling_sideways(visit: Visit) 
     wide = page.locator(".studio-loras").evaluate("node => [node.scrollWidth, node.clientWidth, innerWidth]")
     assert wide[0] <= wide[1] <= 390
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-
-
-@pytest.mark.usefixtures("loras")
-def test_stages_that_are_switched_off_have_no_switch(visit: Visit) -> None:
-    page = visit()
-    choose(page, "snow")
-    expect(use(page, "snow").locator(".where button")).to_have_count(2)  # this model recommends two stages
-    page.locator("#knob-stages-0-enabled input").click()
-    expect(use(page, "snow").locator(".where")).to_be_hidden()

@@ -119,14 +119,27 @@ def test_files_are_served_to_whose_they_are(client: TestClient) -> None:
     assert client.post("/many.json", json={"do": "remove", "id": group["id"]}).json() == {"groups": []}
 
 
-def test_the_groups_are_asked_for_again_after_a_failure(visitor: Visit, tmp_path: Path) -> None:
-    with closing(QuickPageStudio(tmp_path, step_seconds=0.0)) as studio, served(studio) as address:
-        studio.pause_queue(True)
+def test_a_started_grid_is_shown_and_stopped_as_a_picture_is_and_followed_after_a_failure(
+    visitor: Visit, tmp_path: Path
+) -> None:
+    with closing(QuickPageStudio(tmp_path, step_seconds=20.0)) as studio, served(studio) as address:
         page = visitor(address)
+        state, told = page.locator(".many .groups .state").first, page.locator(".many .groups .told")
         _open_view(page, "小船")
         _axis(page, "x", "seed", "1，2")
         page.locator(".many .grid .begin").click()
-        expect(page.locator(".many .groups .state")).to_have_text("已完成 0 / 2")
+        expect_state(page, "running")
+        page.wait_for_function("/^[0-9]+% · /.test(document.title)")
+        expect(page.locator("#view-many")).to_have_attribute("aria-selected", "true")
+        for count in (1, 2):
+            expect(page.locator("#stop")).to_be_enabled()
+            page.keyboard.press("Escape")
+            expect(state).to_contain_text(f"取消 {count}")
+        expect(page.locator("#stop")).to_be_disabled()
+        studio.step_seconds = 0.0
+        studio.pause_queue(True)
+        page.locator(".many .grid .begin").click()
+        expect(state).to_have_text("已完成 0 / 2")
         looks: list[Route] = []
 
         def fail_once(route: Route) -> None:
@@ -137,28 +150,10 @@ def test_the_groups_are_asked_for_again_after_a_failure(visitor: Visit, tmp_path
                 route.continue_()
 
         page.route("**/many.json", fail_once)
-        told = page.locator(".many .groups .told")
         expect(told).not_to_be_empty()
         studio.pause_queue(False)
-        expect(page.locator(".many .groups .state")).to_have_text("已完成 2 / 2")
+        expect(state).to_have_text("已完成 2 / 2")
         expect(told).to_be_empty()
-        page.context.close()
-
-
-def test_a_started_grid_is_shown_and_stopped_as_a_picture_is(visitor: Visit, tmp_path: Path) -> None:
-    with closing(QuickPageStudio(tmp_path, step_seconds=20.0)) as studio, served(studio) as address:
-        page = visitor(address)
-        _open_view(page, "小船")
-        _axis(page, "x", "seed", "1,2")
-        page.locator(".many .grid .begin").click()
-        expect_state(page, "running")
-        page.wait_for_function("/^[0-9]+% · /.test(document.title)")
-        expect(page.locator("#view-many")).to_have_attribute("aria-selected", "true")
-        for count in (1, 2):
-            expect(page.locator("#stop")).to_be_enabled()
-            page.keyboard.press("Escape")
-            expect(page.locator(".many .groups .state")).to_contain_text(f"取消 {count}")
-        expect(page.locator("#stop")).to_be_disabled()
         page.context.close()
 
 

@@ -95,7 +95,7 @@ def test_x2_prompt_negative_and_trigger_words(visitor: Visit, address: str) -> N
     ran_nothing(page)
 
 
-def test_x2_lora_names_titles_and_notes(visitor: Visit, address: str) -> None:
+def test_x2_names_and_texts_of_loras_presets_and_wildcards(visitor: Visit, address: str) -> None:
     page = visitor(address)
     page.locator(".loras .add").click()
     card = page.locator(".studio-loras .card")
@@ -104,31 +104,12 @@ def test_x2_lora_names_titles_and_notes(visitor: Visit, address: str) -> None:
     page.locator(".studio-loras .done").click()
     expect(page.locator(".loras .use")).to_contain_text(PAYLOAD)
     ran_nothing(page)
-
-
-def test_x2_preset_names_titles_and_problems(visitor: Visit, address: str) -> None:
-    page = visitor(address)
     page.locator(".presets select").select_option(PAYLOAD)
     expect(page.locator(".presets .about")).to_contain_text(PAYLOAD)
     expect(page.locator(".presets .problems")).to_contain_text("broken.yaml")
     page.locator(".presets .apply").click()
     expect(page.locator("#knob-negative textarea")).to_have_value(CLOSING)
     ran_nothing(page)
-
-
-def test_x2_a_models_title_description_and_examples(visitor: Visit, address: str) -> None:
-    page = visitor(address)
-    page.locator("#knob-model input").click()
-    page.locator("li[role=option]").filter(has_text=PAYLOAD).click()
-    expect(page.locator("#knob-model input")).to_have_value(PAYLOAD)
-    expect(page.locator(".examples button").first).to_contain_text(PAYLOAD)
-    page.locator(".examples button").first.click()
-    expect(page.locator("#knob-prompt textarea")).to_have_value(CLOSING)
-    ran_nothing(page)
-
-
-def test_x2_wildcards(visitor: Visit, address: str) -> None:
-    page = visitor(address)
     open_panel(page, "wildcards")
     expect(page.locator(".prompt-tools .panel")).to_contain_text("__evil__")
     page.locator(".prompt-tools .panel li").first.locator(".look").click()
@@ -138,15 +119,22 @@ def test_x2_wildcards(visitor: Visit, address: str) -> None:
     ran_nothing(page)
 
 
-def test_x2_what_a_dropped_file_says(visitor: Visit, address: str) -> None:
+def test_x2_what_a_model_and_a_dropped_file_say(visitor: Visit, address: str) -> None:
     page = visitor(address)
+    page.locator("#knob-model input").click()
+    page.locator("li[role=option]").filter(has_text=PAYLOAD).click()
+    expect(page.locator("#knob-model input")).to_have_value(PAYLOAD)
+    expect(page.locator(".examples button").first).to_contain_text(PAYLOAD)
+    page.locator(".examples button").first.click()
+    expect(page.locator("#knob-prompt textarea")).to_have_value(CLOSING)
+    ran_nothing(page)
     text = f"{CLOSING}\nNegative prompt: {CLOSING}\nSteps: 5, Sampler: {PAYLOAD}, Model: {PAYLOAD}, {PAYLOAD}: 1"
     page.evaluate(DROP, [f"{PAYLOAD}.txt", text])
     expect(page.locator(".drop")).to_contain_text(PAYLOAD)
     ran_nothing(page)
 
 
-def test_x2_what_programs_ask_for(visitor: Visit, address: str) -> None:
+def test_x2_what_programs_ask_for_and_the_documentation_for_them(visitor: Visit, address: str) -> None:
     page = visitor(address)
     headers = {"cookie": "; ".join(f"{each['name']}={each['value']}" for each in page.context.cookies())}
     asked = httpx.post(f"{address}api/generate", json={"prompt": CLOSING, "negative": CLOSING}, headers=headers)
@@ -162,10 +150,7 @@ def test_x2_what_programs_ask_for(visitor: Visit, address: str) -> None:
         assert answer is not None
         assert answer.headers["content-type"] == "application/json"
         ran_nothing(page)
-
-
-def test_the_documentation_works_and_asks_no_other_machine(visitor: Visit, address: str) -> None:
-    page = visitor(address)
+    # The documentation works and asks no other machine.
     page.goto(f"{address}docs")
     expect(page.locator(".opblock-post").first).to_contain_text("/generate")
     page.locator(".opblock-post").first.click()

@@ -211,7 +211,9 @@ def test_it_is_enlarged_and_moved_with_the_wheel_and_the_hand(visit: Visit, scri
     assert mask[120, 185] == 0
 
 
-def test_it_is_painted_with_keys(visit: Visit, scripted: QuickPageStudio) -> None:
+def test_it_is_painted_with_keys_and_a_larger_canvas_gives_the_stages_its_shape(
+    visit: Visit, scripted: QuickPageStudio
+) -> None:
     page = visit()
     surface = begin(page)
     set_brush(page, 40)
@@ -221,11 +223,8 @@ def test_it_is_painted_with_keys(visit: Visit, scripted: QuickPageStudio) -> Non
     mask = applied(page, scripted)
     assert mask[80, 120] == mask[80, 80] == 255
     assert mask[80, 180] == 0
-
-
-def test_a_larger_canvas_gives_the_stages_its_shape(visit: Visit, scripted: QuickPageStudio) -> None:
-    page = visit()
-    begin(page)
+    reopen(page)
+    page.locator(".acts .clear").click()
     page.locator(".extend .left input").fill("80")
     expect(page.locator(".mask-editor .size")).to_have_text("画布 320×160")
     expect(page.locator(".mask-editor .state")).to_have_text("将重绘画布的 25%。")
@@ -326,11 +325,10 @@ def test_a_mask_with_transparency_opens_as_it_acts(visit: Visit, scripted: Quick
     file = io.BytesIO()
     image.save(file, "PNG")
     digest = scripted.inputs.save(file.getvalue(), "x").sha256
-    page = visit()
     request = GenerationRequest(prompt="x", seed=1, start=StartPicture(picture=digest, mask=digest))
     job = scripted.submit(request, scripted.default_model)
     finish(scripted, job)
-    arrive(page)
+    page = visit()
     page.locator(".strip .thumb").first.click()
     page.locator(".canvas .acts .reuse").click()
     expect(page.locator(".start .part")).to_have_text("编辑蒙版…")

@@ -110,7 +110,9 @@ def begin_fetch(model: Locator) -> None:
     model.get_by_role("button", name="Start").click()
 
 
-def test_a_fetch_that_is_stopped_goes_on_where_it_was(hub: FakeHub, studio: Studio, visitor: Visit) -> None:
+def test_a_fetch_goes_on_where_it_was_stopped_and_is_followed_further_after_a_failed_request(
+    hub: FakeHub, studio: Studio, visitor: Visit
+) -> None:
     gate = threading.Event()
     hub.always[BIGGEST] = Fault(hold=gate)
     with served(studio) as address:
@@ -122,64 +124,49 @@ def test_a_fetch_that_is_stopped_goes_on_where_it_was(hub: FakeHub, studio: Stud
             expect(turbo.locator(".fetching p")).to_contain_text("files")
             turbo.get_by_role("button", name="Stop; go on later").click()
             expect(turbo.locator(".fetching p")).to_contain_text("Stopped. What has come is kept.")
-        gate.set()
-        del hub.always[BIGGEST]
-        begin_fetch(turbo)
-        expect(turbo).to_have_attribute("data-state", "ready")
-    assert any(part.startswith("bytes=") for part in hub.ranges(BIGGEST))
-
-
-def test_a_fetch_is_followed_further_after_a_failed_request(hub: FakeHub, studio: Studio, visitor: Visit) -> None:
-    gate = threading.Event()
-    hub.always[BIGGEST] = Fault(hold=gate)
-    with served(studio) as address:
-        page = visitor(address, locale="en-US")
-        open_panel(page)
-        turbo = row(page, "z-image-turbo")
         begin_fetch(turbo)
         expect(turbo.locator(".fetching p")).to_contain_text("files")
         page.route("**/component_server/", lambda route: route.abort(), times=1)
         with page.expect_event("requestfailed"):
             pass
         gate.set()
+        del hub.always[BIGGEST]
         expect(turbo).to_have_attribute("data-state", "ready")
+    assert any(part.startswith("bytes=") for part in hub.ranges(BIGGEST))
 
 
-def test_a_hub_that_says_no_is_quoted(hub: FakeHub, studio: Studio, visitor: Visit) -> None:
+def test_a_hub_that_says_no_is_quoted_and_without_a_network_the_panel_points_at_its_own_choice_of_sources(
+    hub: FakeHub, studio: Studio, visitor: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hub.repos.clear()
     with served(studio) as address:
         page = visitor(address, locale="en-US")
         open_panel(page)
-        row(page, "z-image-turbo").get_by_role("button", name="Fetch…").click()
-        expect(page.locator(".models li.wrong")).to_contain_text(REPO)
-        expect(row(page, "z-image-turbo").get_by_role("button", name="Start")).to_be_disabled()
-
-
-def test_without_a_network_the_panel_points_at_its_own_choice_of_sources(
-    hub: FakeHub, studio: Studio, visitor: Visit, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    del hub
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    with served(studio) as address:
-        page = visitor(address, locale="en-US")
-        open_panel(page)
-        row(page, "z-image-turbo").get_by_role("button", name="Fetch…").click()
-        expect(page.locator(".models li.wrong")).to_contain_text("or choose another source below")
-        expect(page.locator(".models li.wrong")).not_to_contain_text("--")
-        expect(row(page, "z-image-turbo").get_by_label("Where from")).to_be_visible()
+        turbo, wrong = row(page, "z-image-turbo"), page.locator(".models li.wrong")
+        turbo.get_by_role("button", name="Fetch…").click()
+        expect(wrong).to_contain_text(REPO)
+        expect(turbo.get_by_role("button", name="Start")).to_be_disabled()
+        monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+        turbo.get_by_role("button", name="Not now").click()
+        turbo.get_by_role("button", name="Fetch…").click()
+        expect(wrong).to_contain_text("or choose another source below")
+        expect(wrong).not_to_contain_text("--")
+        expect(turbo.get_by_label("Where from")).to_be_visible()
 
 
 def test_the_device_is_chosen_where_there_are_two(
     visit: Visit, scripted: QuickPageStudio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("zimage_app.models.device.device_names", lambda: {"cuda:0": "Card", "cpu": "CPU"})
+    monkeypatch.setattr("zimage_app.models.device.device_names", lambda: {"cpu": "CPU"})
     try:
         page = visit(locale="en-US")
-        page.locator(".models summary").click()
         device = page.get_by_label("Device", exact=True)
-        expect(device.locator("option")).to_have_text(["Best one here", "cuda:0 · Card", "cpu · CPU"])
-        with page.expect_response(lambda response: "component_server" in response.url):
-            device.select_option("cpu")
+        page.locator(".models summary").click()
+        expect(page.locator(".models")).to_have_attribute("data-devices", "2")
+        expect(device).to_have_count(0)  # with one device there is nothing to choose
+        assert scripted.device is None
+        monkeypatch.setattr("zimage_app.models.device.device_names", lambda: {"cuda:0": "Card", "cpu": "CPU"})
+        scripted.use_device("cpu")
         # Also where the panel is opened before the server has said anything.
         held: list[Route] = []
         opened = threading.Event()
@@ -193,21 +180,15 @@ def test_the_device_is_chosen_where_there_are_two(
         assert held
         for route in held:
             route.continue_()
-        expect(page.get_by_label("Device", exact=True)).to_have_value("cpu")
-        assert scripted.device == "cpu"
+        expect(device).to_have_value("cpu")
+        expect(device.locator("option")).to_have_text(["Best one here", "cuda:0 · Card", "cpu · CPU"])
+        for chosen in ("", "cpu"):
+            with page.expect_response(lambda response: "component_server" in response.url):
+                device.select_option(chosen)
+            expect(device).to_have_value(chosen)
+            assert scripted.device == (chosen or None)
     finally:
         scripted.use_device(None)
-
-
-def test_with_one_device_there_is_nothing_to_choose(
-    visit: Visit, scripted: QuickPageStudio, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("zimage_app.models.device.device_names", lambda: {"cpu": "CPU"})
-    page = visit(locale="en-US")
-    page.locator(".models summary").click()
-    expect(page.locator(".models")).to_have_attribute("data-devices", "2")
-    expect(page.get_by_label("Device", exact=True)).to_have_count(0)
-    assert scripted.device is None
 
 
 def test_strangers_cannot_fetch_or_unload(scripted: QuickPageStudio) -> None:

@@ -202,19 +202,7 @@ def test_prompts_are_kept_in_this_browser_searched_pinned_and_deleted(visit: Vis
     expect(rows(page)).to_have_count(2)
 
 
-def test_what_was_typed_and_not_sent_is_not_lost(visit: Visit) -> None:
-    page = visit()
-    prompt_of(page).click()
-    page.keyboard.type("没有发送的提示词")
-    page.locator(".examples button").first.click()
-    expect(prompt_of(page)).to_have_value("红色小船")
-    open_panel(page, "history")
-    expect(rows(page)).to_have_count(1)
-    expect(rows(page).first).to_contain_text("没有发送的提示词")
-    expect(rows(page).first).to_contain_text("未生成")
-
-
-def test_alt_arrows_step_through_the_history_and_back(visit: Visit) -> None:
+def test_alt_arrows_step_through_the_history_and_what_was_typed_and_not_sent_is_not_lost(visit: Visit) -> None:
     page = visit()
     page.evaluate(
         "list => localStorage.setItem('zimage-studio-prompts', list)",
@@ -232,6 +220,15 @@ def test_alt_arrows_step_through_the_history_and_back(visit: Visit) -> None:
     ):
         page.keyboard.press(f"Alt+Arrow{key}")
         expect(prompt_of(page)).to_have_value(text)
+    page.evaluate("localStorage.removeItem('zimage-studio-prompts')")
+    prompt_of(page).fill("")
+    page.keyboard.type("没有发送的提示词")
+    page.locator(".examples button").first.click()
+    expect(prompt_of(page)).to_have_value("红色小船")
+    open_panel(page, "history")
+    expect(rows(page)).to_have_count(1)
+    expect(rows(page).first).to_contain_text("没有发送的提示词")
+    expect(rows(page).first).to_contain_text("未生成")
 
 
 def test_a_storage_that_is_damaged_or_full_costs_nothing(visit: Visit) -> None:

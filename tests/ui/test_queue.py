@@ -35,6 +35,14 @@ def _act(page: Page, prompt: str, name: str) -> None:
     row.get_by_role("button", name=name, exact=True).click()
 
 
+def _expect_what_was_typed(page: Page) -> None:
+    """What was typed while the app was away is there, and the server knows it."""
+    expect(page.locator("#knob-prompt textarea")).to_have_value("断线时写的")
+    page.locator("#stage-tab-1").click()
+    expect(page.locator("#knob-stages-1-steps input[type=number]")).to_have_value("2")
+    page.wait_for_function("window.told.prompt === '断线时写的' && window.told.stages[1].steps === 2")
+
+
 def test_pictures_are_queued_moved_cancelled_and_paused_over_a_kill(visitor: Visit, tmp_path: Path) -> None:
     port = free_port()
     address = f"http://127.0.0.1:{port}/"
@@ -68,12 +76,9 @@ def test_pictures_are_queued_moved_cancelled_and_paused_over_a_kill(visitor: Vis
         expect(page.locator(".canvas .message")).to_have_text(
             "队列已暂停，继续后才会开始。", timeout=PATIENCE
         )  # found again by itself
-        for _ in range(2):  # what was typed while it was away is there, and is remembered from then on
-            expect(page.locator("#knob-prompt textarea")).to_have_value("断线时写的")
-            page.locator("#stage-tab-1").click()
-            expect(page.locator("#knob-stages-1-steps input[type=number]")).to_have_value("2")
-            page.wait_for_function("window.told.prompt === '断线时写的' && window.told.stages[1].steps === 2")
-            arrive(page)
+        _expect_what_was_typed(page)
+        arrive(page)
+        _expect_what_was_typed(page)  # it is remembered
         page.locator(".bar .jobs").click()
         expect(page.locator("dialog.queue li .prompt")).to_have_text(["第二张", "第一张"])
         page.locator("dialog.queue .pause").click()
@@ -83,11 +88,24 @@ def test_pictures_are_queued_moved_cancelled_and_paused_over_a_kill(visitor: Vis
     assert [record.request.prompt for record in records] == ["第二张", "第一张"]
 
 
-def test_a_paused_queue_is_told_on_the_canvas_and_resumed_there(visit: Visit, scripted: QuickPageStudio) -> None:
+def test_a_paused_queue_is_told_on_the_canvas_emptied_in_the_panel_and_resumed(
+    visit: Visit, scripted: QuickPageStudio
+) -> None:
     page = visit()
     scripted.pause_queue(True)
     try:
         ask(page, "等待")
+        expect(page.locator(".canvas .message")).to_have_text("队列已暂停，继续后才会开始。")
+        page.locator(".bar .jobs").click()
+        page.locator("dialog.queue .cancel").hover()  # a button that is held down while the queue is drawn again acts
+        page.mouse.down()
+        for _ in range(2):  # the first answer is drawn when the second comes
+            with page.expect_response("**/queue.json"):
+                pass
+        page.mouse.up()
+        expect(page.locator("dialog.queue li.empty")).to_be_visible()
+        page.keyboard.press("Escape")
+        ask(page, "再等")
         expect(page.locator(".canvas .message")).to_have_text("队列已暂停，继续后才会开始。")
         expect(page.locator(".canvas .fill")).to_have_css("animation-name", "none")
         page.locator(".canvas .resume").click()
@@ -114,8 +132,15 @@ def test_stop_offers_to_stop_the_other_pictures_of_the_press(visit: Visit, scrip
     assert scripted.jobs("", shared=False) == ()
 
 
-def test_a_press_that_is_late_is_not_overtaken(visit: Visit, scripted: QuickPageStudio) -> None:
+def test_a_press_that_failed_holds_up_no_other_and_a_late_one_is_not_overtaken(
+    visit: Visit, scripted: QuickPageStudio
+) -> None:
     page, held = visit(), list[Route]()
+    page.route("**/run/predict*", lambda route: route.fulfill(status=500, json={"error": None}), times=1)
+    ask(page, "失败的")
+    ask(page, "下一张")
+    expect(page.locator(".facts")).to_contain_text("下一张")
+    expect_state(page, "done")
 
     def late(route: Route) -> None:
         if "第一张" in (route.request.post_data or ""):
@@ -134,35 +159,6 @@ def test_a_press_that_is_late_is_not_overtaken(visit: Visit, scripted: QuickPage
         assert [job.prompt for job in scripted.jobs("", shared=False)] == ["第一张", "第二张", "第三张"]
     finally:
         scripted.pause_queue(False)
-
-
-def test_a_button_that_is_held_down_while_the_queue_is_drawn_again_acts(
-    visit: Visit, scripted: QuickPageStudio
-) -> None:
-    page = visit()
-    scripted.pause_queue(True)
-    try:
-        ask(page, "等待")
-        page.locator(".bar .jobs").click()
-        page.locator("dialog.queue .cancel").hover()
-        page.mouse.down()
-        for _ in range(2):  # the first answer is drawn when the second comes
-            with page.expect_response("**/queue.json"):
-                pass
-        page.mouse.up()
-        expect(page.locator("dialog.queue li.empty")).to_be_visible()
-    finally:
-        scripted.pause_queue(False)
-
-
-@pytest.mark.usefixtures("scripted")
-def test_a_press_that_failed_holds_up_no_other(visit: Visit) -> None:
-    page = visit()
-    page.route("**/run/predict*", lambda route: route.fulfill(status=500, json={"error": None}), times=1)
-    ask(page, "失败的")
-    ask(page, "下一张")
-    expect(page.locator(".facts")).to_contain_text("下一张")
-    expect_state(page, "done")
 
 
 @pytest.fixture

@@ -349,29 +349,7 @@ def test_a_button_that_is_held_down_while_an_answer_comes_still_acts(visit: Visi
     expect(ratio.filter(has_text="2:3")).to_have_attribute("aria-pressed", "true")
 
 
-def test_what_the_settings_mean_is_shown_while_they_are_edited(visit: Visit, scripted: QuickPageStudio) -> None:
-    del scripted
-    page = visit()
-    meaning = page.locator("#knob-stages .meaning")
-    expect(meaning).to_contain_text("步数3")
-    expect(meaning).to_contain_text("模型求值6 (3 × 2)")
-    expect(meaning).to_contain_text("潜变量22×28")
-    expect(meaning).to_contain_text("全部阶段")
-    set_number(page, "stages-0-denoise", 0.5)
-    expect(meaning).to_contain_text("6 步序列的最后 3 步")
-    page.locator("#knob-stages-0-easycache input").check()
-    expect(meaning).to_contain_text("至多 6 (3 × 2)")
-    expect(meaning).to_contain_text("EasyCache")
-    page.locator("#knob-stages-0-enabled input").uncheck()
-    expect(meaning).to_be_hidden()
-    expect(page.locator("#knob-stages .idle")).to_have_text("本阶段不会执行。")
-    page.locator("#knob-stages [role=tab]").nth(1).click()
-    expect(meaning).to_contain_text("潜变量42×54")
-    set_number(page, "stages-1-width", 100)
-    expect(meaning).to_be_hidden()
-
-
-def test_how_long_it_will_take_is_known_after_the_first_run(visitor: Visit, tmp_path: Path) -> None:
+def test_what_the_settings_mean_is_shown_and_after_a_run_how_long_they_take(visitor: Visit, tmp_path: Path) -> None:
     with served(QuickPageStudio(tmp_path)) as address:
         page = visitor(address)
         meaning = page.locator("#knob-stages .meaning")
@@ -380,6 +358,22 @@ def test_how_long_it_will_take_is_known_after_the_first_run(visitor: Visit, tmp_
         expect_state(page, "done")
         expect(meaning).to_contain_text("秒")
         expect(meaning).not_to_contain_text("尚无记录")
+        expect(meaning).to_contain_text("步数3")
+        expect(meaning).to_contain_text("模型求值6 (3 × 2)")
+        expect(meaning).to_contain_text("潜变量22×28")
+        expect(meaning).to_contain_text("全部阶段")
+        set_number(page, "stages-0-denoise", 0.5)
+        expect(meaning).to_contain_text("6 步序列的最后 3 步")
+        page.locator("#knob-stages-0-easycache input").check()
+        expect(meaning).to_contain_text("至多 6 (3 × 2)")
+        expect(meaning).to_contain_text("EasyCache")
+        page.locator("#knob-stages-0-enabled input").uncheck()
+        expect(meaning).to_be_hidden()
+        expect(page.locator("#knob-stages .idle")).to_have_text("本阶段不会执行。")
+        page.locator("#knob-stages [role=tab]").nth(1).click()
+        expect(meaning).to_contain_text("潜变量42×54")
+        set_number(page, "stages-1-width", 100)
+        expect(meaning).to_be_hidden()
         page.context.close()
 
 

@@ -76,16 +76,9 @@ def test_words_are_typed_with_enter_and_commas_and_pasted(visit: Visit, scripted
     assert drawn.triggers[2] in ("淡, 轻", "浓")
 
 
-def test_what_is_still_being_typed_counts_too(visit: Visit, scripted: QuickPageStudio) -> None:
-    page = visit()
-    field(page).fill("水墨")
-    page.keyboard.press("Control+Enter")
-    expect(page.locator("#notice")).to_contain_text("提示词")
-    assert request_of(page, scripted).triggers == ("水墨",)
-    expect_words(page, "水墨")
-
-
-def test_a_comma_of_an_unfinished_chinese_word_ends_nothing(visit: Visit) -> None:
+def test_what_is_still_being_typed_counts_but_no_comma_of_an_unfinished_chinese_word(
+    visit: Visit, scripted: QuickPageStudio
+) -> None:
     page = visit()
     field(page).click()
     cdp = page.context.new_cdp_session(page)
@@ -95,28 +88,14 @@ def test_a_comma_of_an_unfinished_chinese_word_ends_nothing(visit: Visit) -> Non
     cdp.send("Input.insertText", {"text": "水墨"})
     page.keyboard.press("Enter")
     expect_words(page, "水墨")
+    field(page).fill("留白")
+    page.keyboard.press("Control+Enter")
+    expect(page.locator("#notice")).to_contain_text("提示词")
+    assert request_of(page, scripted).triggers == ("水墨", "留白")
+    expect_words(page, "水墨", "留白")
 
 
-def test_words_are_removed(visit: Visit) -> None:
-    page = visit()
-    field(page).fill("a, b, c, d,")
-    expect_words(page, "a", "b", "c", "d")
-    field(page).click()
-    page.keyboard.press("Backspace")
-    expect_words(page, "a", "b", "c")
-    page.get_by_role("button", name="移除触发词 a").click()
-    expect_words(page, "b", "c")
-    expect(chips(page).first).to_be_focused()
-    page.keyboard.press("Delete")
-    expect_words(page, "c")
-    expect(page.locator(".triggers [role=status]")).to_have_text("已移除 b")
-    page.keyboard.press("Backspace")
-    expect(chips(page)).to_have_count(0)
-    expect(field(page)).to_be_focused()
-    expect_value(page, "")
-
-
-def test_words_are_moved_with_the_keyboard_and_with_the_mouse(visit: Visit) -> None:
+def test_words_are_moved_and_removed_with_the_keyboard_and_with_the_mouse(visit: Visit) -> None:
     page = visit()
     field(page).fill("a, b, c,")
     field(page).press("ArrowLeft")
@@ -134,6 +113,21 @@ def test_words_are_moved_with_the_keyboard_and_with_the_mouse(visit: Visit) -> N
     word.drag_to(first, source_position={"x": 3, "y": 5}, target_position={"x": 4, "y": 5}, steps=8)
     expect_words(page, "b", "c", "a")
     expect_value(page, "b, c, a")
+    field(page).fill("d,")
+    expect_words(page, "b", "c", "a", "d")
+    field(page).click()
+    page.keyboard.press("Backspace")
+    expect_words(page, "b", "c", "a")
+    page.get_by_role("button", name="移除触发词 b").click()
+    expect_words(page, "c", "a")
+    expect(chips(page).first).to_be_focused()
+    page.keyboard.press("Delete")
+    expect_words(page, "a")
+    expect(page.locator(".triggers [role=status]")).to_have_text("已移除 c")
+    page.keyboard.press("Backspace")
+    expect(chips(page)).to_have_count(0)
+    expect(field(page)).to_be_focused()
+    expect_value(page, "")
 
 
 @pytest.mark.usefixtures("inks")

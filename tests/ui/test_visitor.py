@@ -50,6 +50,7 @@ def _language(page: str) -> str | None:
         ("auto", "zh", "", "zh"),
         ("auto", "en-GB,zh;q=0.5", "", "en"),
         ("auto", "", "", "en"),
+        ("auto", "fr-FR,fr;q=0.9", "", "en"),
         ("auto", "zh", "en", "en"),
         ("auto", "zh", "fr", "zh"),
         ("en", "zh", "", "en"),
