@@ -77,7 +77,7 @@ def test_what_the_model_reads_is_told_with_its_tokens(studio: QuickPageStudio) -
     }
     told = reads(studio, "a boat", triggers="ink, boat")
     assert (told["text"], told["same"], told["words"], told["tokens"]) == ("ink, a boat", False, ("ink",), 11)
-    assert reads(studio, "x" * 1001, "zh")["problem"] == "共 1001 个词元，而此模型最多接受 1000 个；请缩短提示词"
+    assert reads(studio, "x" * 1001, "zh")["problem"] == "共 1001 个词元，而此模型最多接受 1000 个；请缩短"
     assert reads(studio, "x" * 8001, "zh")["problem"].endswith("最多 8000 个字符")
     blank = reads(studio, "  ", triggers="ink")
     assert (blank["text"], blank["same"], blank["tokens"]) == ("", True, 0)
