@@ -147,7 +147,9 @@ def test_the_chips_follow_the_queue(visit: Visit, scripted: QuickPageStudio) -> 
     expect(page.locator(".bar .jobs")).to_have_text("任务队列")
 
 
-def test_nobody_is_asked_while_the_page_is_hidden(visit: Visit, scripted: QuickPageStudio) -> None:
+def test_nobody_is_asked_while_the_page_is_hidden_and_no_answer_is_told(
+    visit: Visit, scripted: QuickPageStudio
+) -> None:
     del scripted
     page = visit()
     expect(page.locator(".gauges .gauge").first).to_be_visible()
@@ -163,6 +165,25 @@ def test_nobody_is_asked_while_the_page_is_hidden(visit: Visit, scripted: QuickP
     }""")
     assert page.evaluate("turn(true)") == 0
     assert page.evaluate("turn(false)") == 1
+    # Two requests in a row without an answer: the page says so, until there is one.
+    lost = page.locator(".bar .lost")
+    told = page.evaluate("""async () => {
+      const [told, real] = [[], window.fetch];
+      window.fetch = (...all) => {
+        if (!String(all[0]).includes("monitor.json")) return real(...all);
+        told.push(document.querySelector(".bar .lost").textContent);
+        return Promise.reject(new TypeError("Failed to fetch"));
+      };
+      for (let turn = 0; turn < 3; turn += 1) {
+        document.dispatchEvent(new CustomEvent("studio:queue"));
+        await new Promise((done) => setTimeout(done));
+      }
+      window.fetch = real;
+      return told;
+    }""")
+    assert told == ["", "", "⚠ 连接已断开"]
+    page.evaluate("document.dispatchEvent(new CustomEvent('studio:queue'))")
+    expect(lost).to_be_hidden()
 
 
 def test_the_details_open_by_keyboard_and_are_copied(visit: Visit, scripted: QuickPageStudio) -> None:
