@@ -198,8 +198,10 @@ def test_prompts_are_kept_in_this_browser_searched_pinned_and_deleted(visit: Vis
     expect(rows(page)).to_have_count(2)
     page.locator(".panel .all").click()
     expect(page.locator(".panel .none")).to_contain_text("仅保存在本浏览器")
+    ask(page, "后来的")
+    expect(rows(page)).to_have_count(1)
     page.locator(".panel .undo").click()
-    expect(rows(page)).to_have_count(2)
+    expect(rows(page).locator(".text")).to_have_text(["后来的", f"第三 {MARKUP}", "第二 banana"])
 
 
 def test_what_was_typed_and_not_sent_is_not_lost(visit: Visit) -> None:
