@@ -110,13 +110,30 @@ def begin_fetch(model: Locator) -> None:
     model.get_by_role("button", name="Start").click()
 
 
-def test_a_fetch_that_is_stopped_goes_on_where_it_was(hub: FakeHub, studio: Studio, visitor: Visit) -> None:
+def fail_offers(route: Route) -> None:
+    """Let the page's question about a download get no answer."""
+    if '"offer"' in (route.request.post_data or ""):
+        route.abort()
+    else:
+        route.continue_()
+
+
+def test_a_question_is_asked_again_and_a_fetch_that_is_stopped_goes_on_where_it_was(
+    hub: FakeHub, studio: Studio, visitor: Visit
+) -> None:
     gate = threading.Event()
     hub.always[BIGGEST] = Fault(hold=gate)
     with served(studio) as address:
         page = visitor(address, locale="en-US")
         open_panel(page)
         turbo = row(page, "z-image-turbo")
+        page.route("**/component_server/**", fail_offers)
+        turbo.get_by_role("button", name="Fetch…").click()
+        expect(turbo.get_by_role("button", name="Try again")).to_be_visible()
+        page.unroute_all()
+        turbo.get_by_role("button", name="Try again").click()
+        expect(turbo.get_by_role("button", name="Start")).to_be_enabled()
+        turbo.get_by_role("button", name="Not now").click()
         for _ in range(2):
             begin_fetch(turbo)
             expect(turbo.locator(".fetching p")).to_contain_text("files")
