@@ -173,6 +173,8 @@ def test_negpip_takes_phrases_out_of_every_stages_text_and_subtracts_them_in_its
     assert [stage.text for stage in plan.stages] == ["a lake,  ", "a lake,  ,  ", "a lake,  "]
     phrases = [[(phrase.text, phrase.weight) for phrase in stage.phrases] for stage in plan.stages]
     assert phrases == [[], [("birds", -0.8), ("云", -0.6)], [("birds", -0.8)]]
+    negatives = {("negative", "birds"), ("negative", "云")}
+    assert set(plan.texts) == {("prompt", "a lake,  "), ("prompt", "a lake,  ,  ")} | negatives
     assert not [text for text in plan.warnings if "weights" in text.en or "no effect" in text.en]
     assert plan.request.prompt == request.prompt
 

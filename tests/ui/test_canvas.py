@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.ui.doubles import THREE
-from zimage_app.domain.errors import GenerationError
+from zimage_app.domain.errors import GenerationError, wrong_field
 from zimage_app.domain.plan import make_plan
 from zimage_app.domain.record import ImageRecord, RunEnvironment, StageRecord
 from zimage_app.domain.request import GenerationRequest
@@ -89,6 +90,7 @@ def test_a_job_speaks_the_readers_language() -> None:
     assert data["stages"][0]["preview"] == "data:image/jpeg;base64,/9g="
     assert data["stages"][1]["preview"] == ""
     assert job_data(view, "en")["error"] == "broke"
+    assert job_data(replace(view, error=wrong_field("prompt", "odd", "奇怪")), "zh")["error"] == "提示词：奇怪"
 
 
 def test_an_idle_canvas_offers_the_examples_in_the_readers_language() -> None:

@@ -361,6 +361,9 @@ def test_a_refused_request_names_its_field(page: _Page, studio: QuickPageStudio)
     updates = page.handlers.generate(_visitor(), 0, *_inputs(page))
     assert page.notice(updates).startswith("Prompt: ")
     assert updates[page.components.notice]["field"] == "knob-prompt"
+    updates = page.handlers.generate(_visitor(), 0, *_inputs(page, prompt="x" * 1001))
+    assert page.notice(updates) == "Prompt: 1001 tokens, but this model takes at most 1000; make it shorter"
+    assert updates[page.components.notice]["field"] == "knob-prompt"
     assert studio.queue() == QueueView(0, 0)
 
 

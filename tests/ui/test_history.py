@@ -327,10 +327,25 @@ def test_the_trash_gives_back_and_is_emptied_after_a_question(visit: Visit, pict
 def test_a_picture_opens_large_and_its_settings_are_put_in(visit: Visit, pictures: list[str]) -> None:
     page = visit()
     cards = history_of(page)
-    cards.first.locator(".open").focus()
-    page.keyboard.press("Enter")
-    viewer = page.locator(".viewer")
-    expect(viewer).to_be_visible()
+    viewer, column = page.locator(".viewer"), page.locator("#right")
+
+    def open_first() -> None:
+        cards.first.locator(".open").focus()
+        page.keyboard.press("Enter")
+        expect(viewer).to_be_visible()
+
+    # The browser's Back closes the viewer, then leads to the view before; Forward leads back.
+    open_first()
+    page.evaluate("history.back()")
+    expect(viewer).to_be_hidden()
+    expect(column).to_have_attribute("data-view", "history")
+    open_first()
+    page.keyboard.press("Escape")
+    page.wait_for_function("!history.state.dialog")  # a closed viewer leaves nothing for Back to undo
+    for move, view in (("back", "canvas"), ("forward", "history")):
+        page.evaluate(f"history.{move}()")
+        expect(column).to_have_attribute("data-view", view)
+    open_first()
     expect(viewer.locator("dd").first).to_have_text("小船 0")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")

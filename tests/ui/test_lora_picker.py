@@ -198,6 +198,7 @@ def test_a_lora_is_searched_for_chosen_set_and_used(visit: Visit, scripted: Quic
     search = page.locator(".studio-loras input[type=search]")
     expect(search).to_be_focused()
     expect(page.locator(".studio-loras .card")).to_have_count(5)
+    expect(page.locator(".studio-loras .card .words").first).to_have_css("border-top-width", "0px")
     for text, found in (
         ("水", 1),
         ("INK 水墨", 1),

@@ -110,6 +110,14 @@ def begin_fetch(model: Locator) -> None:
     model.get_by_role("button", name="Start").click()
 
 
+def fail_offers(route: Route) -> None:
+    """Let the page's question about a download get no answer."""
+    if '"offer"' in (route.request.post_data or ""):
+        route.abort()
+    else:
+        route.continue_()
+
+
 def test_a_fetch_goes_on_where_it_was_stopped_and_is_followed_further_after_a_failed_request(
     hub: FakeHub, studio: Studio, visitor: Visit
 ) -> None:
@@ -119,6 +127,13 @@ def test_a_fetch_goes_on_where_it_was_stopped_and_is_followed_further_after_a_fa
         page = visitor(address, locale="en-US")
         open_panel(page)
         turbo = row(page, "z-image-turbo")
+        page.route("**/component_server/**", fail_offers)
+        turbo.get_by_role("button", name="Fetch…").click()
+        expect(turbo.get_by_role("button", name="Try again")).to_be_visible()
+        page.unroute_all()
+        turbo.get_by_role("button", name="Try again").click()
+        expect(turbo.get_by_role("button", name="Start")).to_be_enabled()
+        turbo.get_by_role("button", name="Not now").click()
         for _ in range(2):
             begin_fetch(turbo)
             expect(turbo.locator(".fetching p")).to_contain_text("files")

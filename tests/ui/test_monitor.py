@@ -160,6 +160,25 @@ def test_the_chips_follow_the_queue_and_nobody_is_asked_while_the_page_is_hidden
     }""")
     assert page.evaluate("turn(true)") == 0
     assert page.evaluate("turn(false)") == 1
+    # Two requests in a row without an answer: the page says so, until there is one.
+    lost = page.locator(".bar .lost")
+    told = page.evaluate("""async () => {
+      const [told, real] = [[], window.fetch];
+      window.fetch = (...all) => {
+        if (!String(all[0]).includes("monitor.json")) return real(...all);
+        told.push(document.querySelector(".bar .lost").textContent);
+        return Promise.reject(new TypeError("Failed to fetch"));
+      };
+      for (let turn = 0; turn < 3; turn += 1) {
+        document.dispatchEvent(new CustomEvent("studio:queue"));
+        await new Promise((done) => setTimeout(done));
+      }
+      window.fetch = real;
+      return told;
+    }""")
+    assert told == ["", "", "⚠ 连接已断开"]
+    page.evaluate("document.dispatchEvent(new CustomEvent('studio:queue'))")
+    expect(lost).to_be_hidden()
 
 
 def test_the_details_open_by_keyboard_and_are_copied(visit: Visit, scripted: QuickPageStudio) -> None:

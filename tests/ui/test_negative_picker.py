@@ -102,6 +102,7 @@ def test_the_state_says_phrases_tokens_and_what_would_give_an_effect(studio: Qui
 def test_refusals_come_in_the_pages_language_and_strangers_change_nothing(studio: QuickPageStudio) -> None:
     do = script_function(studio, negatives)
     assert "逗号" in do({"do": "add", "entry": "a,b", "language": "zh"})["error"]
+    assert do({"do": "add", "entry": " ", "language": "zh"})["error"] == "词条为空；请填写一个词组"
     assert "no entry" in do({"do": "mark", "entry": "没有", "language": "en"})["error"]
     studio.shared = True
     assert do({"do": "library"})["allowed"] is False
@@ -186,6 +187,9 @@ def test_favourites_own_entries_new_files_and_the_order_of_what_is_found(visit: 
     (folder / "70-new.yaml").write_text("title: {en: New, zh: 新文件}\nentries: {糊: {}}\n", encoding="utf-8")
     page.locator(".negatives .refresh").click()
     expect(page.locator(".negatives .categories button", has_text="新文件")).to_be_visible()
+    page.locator(".negatives .remove").click()
+    expect(page.locator(".negatives .remove")).to_have_text("确定删除？")
+    expect(page.locator(".negatives .categories button", has_text="我的词条")).to_have_count(1)
     page.locator(".negatives .remove").click()
     expect(page.locator(".negatives .categories button", has_text="我的词条")).to_have_count(0)
     assert (folder / ".favourites.yaml").read_text("utf-8") == "- 缺失的手指\n"

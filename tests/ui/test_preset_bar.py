@@ -96,7 +96,9 @@ def test_the_state_says_what_differs(studio: QuickPageStudio) -> None:
     assert state("model:recommended", model="three", **stages_values(THREE.stages)) == {"differences": []}
     single = state("model:single_stage", model="three", **stages_values(THREE.stages))["differences"]
     assert single[-1] == {"title": "Stage 3: Use this stage", "preset": "✗", "given": "✓"}
-    assert "is no preset" in state("none")["error"]
+    none = state("none")
+    assert "is no preset" in none["error"]
+    assert "none" not in [each["name"] for each in none["presets"]]
     assert "bad.yaml, line 2, column 13" in state("bad")["error"]
 
 
@@ -172,6 +174,9 @@ def test_a_preset_is_chosen_compared_applied_and_used(visit: Visit, scripted: Qu
     expect(page.locator("#knob-negative textarea")).to_have_value("")
     page.locator(".presets .apply").click()
     expect(summary).to_have_text("当前参数与预设一致。")
+    expect(page.locator(".presets .answer")).to_be_empty()
+    page.locator(".presets .apply").click()
+    expect(page.locator(".presets .answer")).to_have_text("当前参数与预设一致。")
     set_number(page, "stages-0-steps", 4)
     expect(summary).to_have_text("1 项与预设不同")
     page.wait_for_timeout(300)
@@ -240,6 +245,7 @@ def test_own_presets_are_saved_replaced_renamed_and_deleted(
     bar.locator(".name").fill("改过的")
     bar.locator(".rename").click()
     expect(bar.locator("select")).to_have_value("改过的")
+    expect(answer).to_have_text("已改名为 改过的。")
     assert scripted.presets.load("改过的").settings["negative"] == "模糊"
     bar.locator(".delete").click()
     expect(bar.locator(".delete")).to_have_text("确定删除？")
@@ -247,6 +253,15 @@ def test_own_presets_are_saved_replaced_renamed_and_deleted(
     expect(answer).to_have_text("已删除 改过的。")
     expect(bar.locator(".delete")).to_be_hidden()
     assert list((folder / "my").iterdir()) == []
+    # Another tab deletes what is chosen here: it isn't applied, and leaves the list.
+    bar.locator(".name").fill("另一页")
+    bar.locator(".save").click()
+    expect(bar.locator("select")).to_have_value("另一页")
+    scripted.presets.delete("另一页")
+    bar.locator(".apply").click()
+    expect(page.locator(".notice")).to_contain_text("预设：'另一页' 不是预设")
+    expect(bar.locator("select")).to_have_value("")
+    expect(bar.locator("option", has_text="另一页")).to_have_count(0)
 
 
 @pytest.mark.usefixtures("folder")

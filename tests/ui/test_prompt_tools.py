@@ -77,7 +77,7 @@ def test_what_the_model_reads_is_told_with_its_tokens(studio: QuickPageStudio) -
     }
     told = reads(studio, "a boat", triggers="ink, boat")
     assert (told["text"], told["same"], told["words"], told["tokens"]) == ("ink, a boat", False, ("ink",), 11)
-    assert reads(studio, "x" * 1001, "zh")["problem"] == "共 1001 个词元，而此模型最多接受 1000 个；请缩短提示词"
+    assert reads(studio, "x" * 1001, "zh")["problem"] == "共 1001 个词元，而此模型最多接受 1000 个；请缩短"
     assert reads(studio, "x" * 8001, "zh")["problem"].endswith("最多 8000 个字符")
     blank = reads(studio, "  ", triggers="ink")
     assert (blank["text"], blank["same"], blank["tokens"]) == ("", True, 0)
@@ -198,8 +198,10 @@ def test_prompts_are_kept_in_this_browser_searched_pinned_and_deleted(visit: Vis
     expect(rows(page)).to_have_count(2)
     page.locator(".panel .all").click()
     expect(page.locator(".panel .none")).to_contain_text("仅保存在本浏览器")
+    ask(page, "后来的")
+    expect(rows(page)).to_have_count(1)
     page.locator(".panel .undo").click()
-    expect(rows(page)).to_have_count(2)
+    expect(rows(page).locator(".text")).to_have_text(["后来的", f"第三 {MARKUP}", "第二 banana"])
 
 
 def test_alt_arrows_step_through_the_history_and_what_was_typed_and_not_sent_is_not_lost(visit: Visit) -> None:

@@ -14,6 +14,7 @@ from zimage_app.domain.guidance import (
     conditions_at,
     nag_share,
     negative_acts,
+    reads_negative,
     subtracts_negative,
 )
 from zimage_app.domain.negpip import Phrase, subtracted
@@ -135,6 +136,15 @@ class GenerationPlan:
     def cost(self) -> float:
         """The stages' cost together."""
         return sum(stage.cost for stage in self.stages)
+
+    @property
+    def texts(self) -> Iterator[tuple[str, str]]:
+        """(field, text) of everything that the text encoder reads."""
+        for stage in self.stages:
+            yield "prompt", stage.text
+            if reads_negative(stage.settings):
+                yield "negative", self.request.negative
+            yield from (("negative", phrase.text) for phrase in stage.phrases)
 
 
 def draw_seed() -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -105,3 +105,8 @@ class Remark(Text):
 
     field: str = ""
     """The field's name in the request; ``size`` for the stages' sizes."""
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """The first ``most`` names in one line, with "…" where there are more."""
+    return ", ".join([*names[:most], "…"] if len(names) > most else names)

@@ -20,7 +20,6 @@ _RULES: dict[str, Text] = {
     "greater_than_equal": Text("must be at least {ge}", "不能小于 {ge}"),
     "less_than_equal": Text("must be at most {le}", "不能大于 {le}"),
     "greater_than": Text("must be above {gt}", "必须大于 {gt}"),
-    "multiple_of": Text("must be a multiple of {multiple_of}", "必须是 {multiple_of} 的倍数"),
     "string_too_long": Text("may have at most {max_length} characters", "最多 {max_length} 个字符"),
     "string_too_short": Text("must not be empty", "不能为空"),
     "too_short": Text("must have at least {min_length} entry", "至少要有 {min_length} 项"),
@@ -77,6 +76,8 @@ def finding_error(details: Sequence[ErrorDetails]) -> RequestError:
     place = _place(path)
     shown = _value(first)
     rules, question = _rules(alternatives), _meant(first)
+    if first["input"] is None and first["type"] != "missing":
+        rules = Text(f"is empty, but {rules.en}", f"为空，{rules.zh}")
     before = f"{shown}{place.zh}"
     colon = "，" if shown else "：" if before else ""
     english = " ".join(filter(None, (shown, place.en, rules.en)))
@@ -141,7 +142,7 @@ def _number(value: object) -> str:
 def _value(detail: ErrorDetails) -> str:
     value = detail["input"]
     a_group = isinstance(value, dict) or (isinstance(value, list) and any(isinstance(item, dict) for item in value))
-    if value == "" or detail["type"] in ("missing", "extra_forbidden") or a_group:
+    if value in ("", None) or detail["type"] in ("missing", "extra_forbidden") or a_group:
         return ""
     text = json.dumps(value, ensure_ascii=False, default=str)
     return _shortened(text)

@@ -11,7 +11,7 @@ from zimage_app.domain.card import ModelCard
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.many import MAX_COUNT
 from zimage_app.domain.request import GenerationRequest, parse_request
-from zimage_app.domain.settings.knob import STRICT
+from zimage_app.domain.settings.knob import STRICT, within
 from zimage_app.domain.sizes import GRID, final_stage, sized
 from zimage_app.domain.text import Text
 
@@ -47,10 +47,12 @@ class GenerateInput(BaseModel):
             multiple_of=GRID,
             description="Of the finished picture; all stages follow in proportion. Left out: the model's own, as 672.",
         ),
+        within(256, 2048, GRID),
     ] = None
     height: Annotated[
         int | None,
         Field(ge=256, le=2048, multiple_of=GRID, description="See width. Left out: the model's own, as 864."),
+        within(256, 2048, GRID),
     ] = None
     num_inference_steps: Annotated[
         int | None,

@@ -20,6 +20,7 @@ from zimage_app.domain.errors import GenerationError, ModelError, RequestError, 
 from zimage_app.domain.plan import GenerationPlan, make_plan
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.text import Text
+from zimage_app.domain.token_limit import check_tokens
 from zimage_app.domain.upscaling import Upscaling, upscaled
 from zimage_app.models.find.catalogue import ModelFolders, find_model, list_models, look_up
 from zimage_app.models.find.model_source import ModelSource
@@ -69,6 +70,8 @@ _RUNNER_SECONDS = 0.5
 """Seconds to wait at the app's end for the thread of a fallback runner."""
 _COMMAND_SECONDS = 5.0
 """Seconds that a command to the runner waits for the running job to end."""
+_SHORT = 100
+"""Characters of a text that no model finds too long; counting its tokens would import torch, which takes seconds."""
 
 
 def _devices(config: StudioConfig) -> Sequence[str | None]:
@@ -171,6 +174,13 @@ class Studio:
         """Return a model's maximum number of tokens; None if unknown. Raises ModelError if the model isn't here."""
         return self._tokens.limit(self._source(model))
 
+    def _check_tokens(self, plan: GenerationPlan, model: str) -> None:
+        for field, text in dict.fromkeys(plan.texts):
+            if len(text) > _SHORT:
+                tokens, limit = self.tokens(model, text), self.token_limit(model)
+                if tokens is not None and limit is not None:
+                    check_tokens(field, tokens, limit)
+
     def prepare(self) -> None:
         """Load the default model now, because ZeroGPU requires it before the page is launched.
 
@@ -259,6 +269,7 @@ class Studio:
     ) -> GenerationPlan:
         """Plan a request, check limits and start picture; raises StudioError if it can't be done or isn't allowed."""
         plan = self.plan(request, model)
+        self._check_tokens(plan, model)
         check_plan(plan, self._config.allowed)
         self.inputs.check(plan.request.start, owner, trusted=trusted)
         return plan

@@ -289,7 +289,7 @@ def test_the_longest_caption(fast: FastTransformer, stock: Any) -> None:
     assert fast.max_tokens == 1504
     x, features = normal(1, 16, 8, 6), captions([1504])
     assert rel(velocity(fast, x, 0.5, features), stock_velocity(stock, x, 0.5, features)) < TOLERANCE
-    with pytest.raises(RequestError, match=r"prompt: has 1505 tokens.* 1504") as caught:
+    with pytest.raises(RequestError, match=r"prompt: 1505 tokens.* 1504") as caught:
         fast.prompt(normal(1505, 64))
     assert "1505" in caught.value.text.zh
 

@@ -191,7 +191,7 @@ def test_values_out_of_bounds_stay_behind_with_the_reason_and_sizes_go_to_the_gr
     imported = read(data)
     assert (stages(imported)[0].width, stages(imported)[0].height) == (176, Stage().height)
     assert "Stage 1, Width: 180 → 176" in english(imported.translated)
-    assert "Stage 1, Height: 8000 must be at most 2048; 864 is filled in" in english(imported.left)
+    assert "Stage 1, Height: 8000 must be a multiple of 16 from 64 to 2048; 864 is filled in" in english(imported.left)
     assert "Stage 2, CFG: 77" in english(imported.left)
     assert stages(imported)[1].cfg == 1.0
 

@@ -101,8 +101,8 @@ def test_a_broken_file_is_listed_with_its_reason_and_refused_by_name(folder: Pat
     library = LoraLibrary(folder)
     broken = {entry.name: entry.problem for entry in library.entries() if entry.problem}
     assert set(broken) == {"broken", "cut"}
-    for name in broken:
-        with pytest.raises(LoraError, match=f"{name}: is not a whole safetensors file"):
+    for name, why in (("broken", "its contents are of another kind"), ("cut", "it is cut off or damaged")):
+        with pytest.raises(LoraError, match=f"{name}: is not a whole safetensors file: {why}; download it again"):
             library.find(name)
 
 

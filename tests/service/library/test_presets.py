@@ -152,12 +152,13 @@ def test_a_name_is_taken_once_and_replaced_only_on_purpose(library: PresetLibrar
 
 
 @pytest.mark.parametrize(
-    "name", ["", " ", "a/b", "..", ".hidden", "a\\b", "a:b", "a\nb", "con", "NUL.x", "x" * 81, "a."]
+    "name", ["", " ", "a/b", "..", ".hidden", "a\\b", "a:b", "a\nb", "con", "NUL.x", "x" * 81, "🌊" * 63, "a."]
 )
 def test_a_name_must_be_a_files(library: PresetLibrary, name: str) -> None:
-    with pytest.raises(RequestError, match=r"preset: .*(can't be a file's name|1 to 80 characters)"):
+    with pytest.raises(RequestError, match=r"preset: .*(can't be a file's name|1 to 80 characters|takes 252 bytes)"):
         library.save(name, {})
     assert not (library.folder / "my").exists()
+    assert library.save("猫" * 80, {}).name == "猫" * 80
 
 
 def test_own_presets_are_renamed_and_deleted_and_others_not(library: PresetLibrary) -> None:

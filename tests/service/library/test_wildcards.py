@@ -66,6 +66,10 @@ def test_an_unknown_name_is_told_with_what_there_is(tmp_path: Path) -> None:
     assert "可用：hats, my/hats" in refused.value.text.zh
     with pytest.raises(RequestError, match="there are hats, my/hats, sky;"):
         library.lines("quite another")
+    for number in range(22):
+        write(tmp_path, f"colour{number:02}", "red")
+    with pytest.raises(RequestError, match=r"there are colour00, .*, hats, my/hats, …;"):
+        library.lines("quite another")
 
 
 @pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "my/../../secret", "link", "linked/secret"])

@@ -7,7 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    ValidationError,
+)
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
@@ -64,6 +72,18 @@ def one_of(names: Mapping[str, object]) -> AfterValidator:
         return value
 
     return AfterValidator(check)
+
+
+def within(low: int, high: int, step: int) -> BeforeValidator:
+    """Return a check that names all bounds of a whole number at once; the field declares them too, for its schema."""
+    text = Text(f"must be a multiple of {step} from {low} to {high}", f"必须是 {low} 到 {high} 之间 {step} 的倍数")
+
+    def check(value: object) -> object:
+        if type(value) is int and (value % step or not low <= value <= high):
+            raise refusal(text)
+        return value
+
+    return BeforeValidator(check)
 
 
 def descending(model: Model, start: str, end: str) -> Model:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, model_validator
 from zimage_app.domain.catalogue import HANDOVER_TRAITS, SAMPLER_TRAITS
 from zimage_app.domain.schedules import SCHEDULERS
 from zimage_app.domain.settings.guidance import CfgLimit, EasyCache, Nag, NegPip, Variance
-from zimage_app.domain.settings.knob import STRICT, Fraction, Knob, descending, one_of, parse_as
+from zimage_app.domain.settings.knob import STRICT, Fraction, Knob, descending, one_of, parse_as, within
 from zimage_app.domain.text import Text
 
 MAX_STAGES = 8
@@ -39,11 +39,13 @@ class Stage(BaseModel):
     width: Annotated[
         int,
         Field(ge=64, le=MAX_SIDE, multiple_of=16),
+        within(64, MAX_SIDE, 16),
         Knob(Text("Width", "宽"), Text("Pixels, a multiple of 16.", "像素，16 的倍数。"), step=16),
     ] = 672
     height: Annotated[
         int,
         Field(ge=64, le=MAX_SIDE, multiple_of=16),
+        within(64, MAX_SIDE, 16),
         Knob(Text("Height", "高"), Text("Pixels, a multiple of 16.", "像素，16 的倍数。"), step=16),
     ] = 864
     steps: Annotated[

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from torch import Tensor
 from zimage_app.domain.errors import LoraError, system_reason
 from zimage_app.domain.text import Text
 from zimage_app.models.disk.regular_file import read_regular
-from zimage_app.models.weights.lookalikes import MAX_BYTES, MAX_TENSORS, PICKLE, PICKLES, TOO_MANY, lookalike
+from zimage_app.models.weights.lookalikes import MAX_BYTES, MAX_TENSORS, PICKLE, PICKLES, TOO_MANY, lookalike, not_whole
+
+log = logging.getLogger(__name__)
 
 _MAX_SHOWN, _SHOWN_END = 160, 60
 """Maximum characters of a key in messages, and how many of them are taken from the end, where keys differ."""
@@ -69,12 +72,9 @@ def read_lora_file(path: Path) -> tuple[dict[str, Tensor], float | None]:
     try:
         tensors: dict[str, Tensor] = safetensors.torch.load(data)
     except (SafetensorError, KeyError, ValueError, TypeError) as error:
-        reason = shown(str(error))
-        raise fault(
-            path.name,
-            f"is not a whole safetensors file ({reason}); download it again",
-            f"不是完整的 safetensors 文件（{reason}）；请重新下载",
-        ) from error
+        log.info("%s: %s", shown(path.name), error)
+        why = not_whole(data)
+        raise fault(path.name, why.en, why.zh) from error
     if not tensors:
         raise fault(path.name, "holds no tensors; download it again", "文件里没有任何张量；请重新下载")
     return tensors, None if any(key.endswith(".alpha") for key in tensors) else _declared_factor(data)

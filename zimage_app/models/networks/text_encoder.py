@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
+from functools import cached_property
 from pathlib import Path
 
 import tokenizers
@@ -14,7 +15,7 @@ import torch
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers
 from torch import Tensor
 
-from zimage_app.domain.errors import wrong_field
+from zimage_app.domain.token_limit import check_tokens
 from zimage_app.models.disk.regular_file import read_regular
 from zimage_app.models.find.tokenizers import MAX_LIST, QWEN_PATTERN, check_tokenizer
 from zimage_app.models.networks.qwen3 import Qwen3, features
@@ -32,6 +33,11 @@ class Tokenizer:
 
     def __init__(self, tokenizer: tokenizers.Tokenizer) -> None:
         self._tokenizer = tokenizer
+
+    @cached_property
+    def empty(self) -> int:
+        """Number of tokens of an empty prompt in the chat template."""
+        return len(self._ids(_TEMPLATE.format("")))
 
     @property
     def size(self) -> int:
@@ -110,16 +116,6 @@ def _from_words(folder: Path) -> tokenizers.Tokenizer:
     return made
 
 
-def check_length(tokens: int, max_tokens: int) -> None:
-    """Raise RequestError where a prompt has more tokens than a model takes."""
-    if tokens > max_tokens:
-        raise wrong_field(
-            "prompt",
-            f"has {tokens} tokens, but this model takes at most {max_tokens}; make it shorter",
-            f"有 {tokens} 个词元，而此模型最多接受 {max_tokens} 个；请缩短提示词",
-        )
-
-
 class Qwen3TextEncoder:
     """Computes the features of a prompt: hidden state -2 of Qwen3, (tokens, channels) in float32, on the CPU.
 
@@ -168,7 +164,8 @@ class Qwen3TextEncoder:
 
     def _encode(self, prompt: str) -> Tensor:
         ids = self._tokenizer.ids(prompt)
-        check_length(len(ids), self._max_tokens)
+        empty = self._tokenizer.empty
+        check_tokens("prompt", len(ids) - empty, self._max_tokens - empty)
         table = self.module.embed_tokens
         # The embedding table may be in the computer's memory; the rows looked up are small.
         words: Tensor = table(torch.tensor(ids, device=table.weight.device)).to(self._device)

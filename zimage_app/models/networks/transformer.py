@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zimage_app.domain.errors import wrong_field
+from zimage_app.domain.token_limit import check_tokens
 from zimage_app.models.components import AttentionGuidance, PreparedPrompt
 from zimage_app.models.device import is_out_of_memory
 from zimage_app.models.networks.attention import WHOLE, Guided, Sequences
@@ -27,7 +28,6 @@ from zimage_app.models.networks.block import BlockShape, BlockWeights, block
 from zimage_app.models.networks.kernels import DEFAULT, KernelChoice, Kernels, Step
 from zimage_app.models.networks.linears import Weight, weight_of
 from zimage_app.models.networks.streaming import Blocks
-from zimage_app.models.networks.text_encoder import check_length
 from zimage_app.models.weights.packed_weights import PackedLinear, StackedLinear, packed_linears
 
 TOKEN_MULTIPLE = 32
@@ -195,7 +195,7 @@ class FastTransformer:
             RequestError: the caption has more than ``max_tokens`` tokens.
         """
         tokens = features.shape[0]
-        check_length(tokens, self.max_tokens)
+        check_tokens("prompt", tokens, self.max_tokens)
         hidden: Tensor = self.module.cap_embedder(features.to(self.device, self.dtype))
         pads = -tokens % TOKEN_MULTIPLE
         hidden = torch.cat([hidden, self.module.cap_pad_token.expand(pads, -1)])[None]

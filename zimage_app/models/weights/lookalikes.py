@@ -51,3 +51,16 @@ def lookalike(begin: bytes, texts: Mapping[Kind, Text] = _NOT_A_LORA) -> Text | 
         return None
     text = begin[:ENOUGH].lstrip()
     return next((texts[kind] for mark, kind in _MARKS.items() if text.startswith(mark)), None)
+
+
+def not_whole(begin: bytes) -> Text:
+    """Why a file with these first bytes, which ``lookalike`` doesn't recognise, can't be read as safetensors."""
+    if begin[8:9] == b"{":
+        return Text(
+            "is not a whole safetensors file: it is cut off or damaged; download it again",
+            "不是完整的 safetensors 文件：下载未完成或已损坏；请重新下载",
+        )
+    return Text(
+        "is not a whole safetensors file: its contents are of another kind; download it again",
+        "不是完整的 safetensors 文件：内容不是这种格式；请重新下载",
+    )

@@ -29,7 +29,7 @@ class TokenCounter:
         The first call for a model takes seconds; loading the model reports the problem.
         """
         tokenizer = self._tokenizer_of(source)
-        return None if tokenizer is None else len(tokenizer.ids(text)) - len(tokenizer.ids(""))
+        return None if tokenizer is None else len(tokenizer.ids(text)) - tokenizer.empty
 
     def limit(self, source: ModelSource) -> int | None:
         """The maximum number of tokens that a text may add to an empty prompt; None where unknown."""
@@ -38,7 +38,7 @@ class TokenCounter:
             return None
         from zimage_app.models.networks.transformer import longest_caption  # imports torch
 
-        return longest_caption(positions) - len(tokenizer.ids(""))
+        return longest_caption(positions) - tokenizer.empty
 
     def _tokenizer_of(self, source: ModelSource) -> Tokenizer | None:
         folder = source.places.tokenizer.path

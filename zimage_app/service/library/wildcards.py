@@ -16,7 +16,7 @@ from pathlib import Path
 
 from zimage_app.domain.errors import RequestError, system_reason
 from zimage_app.domain.similar_names import similar_names
-from zimage_app.domain.text import Text, normalised
+from zimage_app.domain.text import Text, listed, normalised
 from zimage_app.models.disk.regular_file import open_regular
 
 SUFFIX = ".txt"
@@ -114,8 +114,8 @@ class WildcardLibrary:
 
 
 def _unknown(name: str, names: list[str]) -> RequestError:
-    listed = ", ".join(similar_names(name, names, _MAX_CANDIDATES) or names[:_MAX_SHOWN])
-    there = Text(f"there are {listed}", f"可用：{listed}") if listed else Text("there are none yet", "还没有任何通配符")
+    known = ", ".join(similar_names(name, names, _MAX_CANDIDATES)) or listed(names, _MAX_SHOWN)
+    there = Text(f"there are {known}", f"可用：{known}") if known else Text("there are none yet", "还没有任何通配符")
     return RequestError(
         "prompt",
         Text(

@@ -13,7 +13,8 @@ def write_whole(path: Path, data: bytes) -> None:
 
     A crash leaves the old content or the new one. Raises OSError as the system does.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    # The file's name is cut, because it may be as long as a name can be.
+    temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.part")
     try:
         with temporary.open("xb") as file:
             file.write(data)

@@ -20,6 +20,7 @@ from zimage_app.service.jobs.view import JobView, StageView
 from zimage_app.service.pictures.views import SavedPicture
 from zimage_app.ui.canvas.examples import examples_data
 from zimage_app.ui.fields.layout import stage_word
+from zimage_app.ui.fields.values import titled
 from zimage_app.ui.http import Data
 from zimage_app.ui.words.i18n import say
 
@@ -47,7 +48,7 @@ def job_data(view: JobView, language: Language, *, paused: bool = False) -> Data
         "elapsed": view.elapsed,
         "remaining": view.remaining,
         "loading": view.loading.to(language) if view.loading else "",
-        "error": view.error.to(language) if view.error else "",
+        "error": titled(view.error).to(language) if view.error else "",
         "warnings": [text.to(language) for text in view.warnings],
         "picture": view.picture.record.id if view.picture else "",
         "seed": "" if view.seed is None else str(view.seed),

@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel
 
 from zimage_app.domain.card import ModelCard
-from zimage_app.domain.errors import RequestError
+from zimage_app.domain.errors import RequestError, StudioError, after_title
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.settings.knob import knob_of
 from zimage_app.domain.settings.lora_use import LoraUse
@@ -22,6 +22,7 @@ from zimage_app.domain.settings.stage import MAX_STAGES, STAGE_GROUPS, Stage
 from zimage_app.domain.settings.start_picture import StartPicture
 from zimage_app.domain.text import Text
 from zimage_app.domain.wildcards import split_words
+from zimage_app.ui.words.i18n import WORDS
 
 Values = dict[str, Any]
 
@@ -74,6 +75,20 @@ def field_title(path: str) -> Text:
     names = path.split(".")
     owner = STAGE_GROUPS[names[2]] if len(names) == 4 else Stage if len(names) == 3 else GenerationRequest
     return knob_of(owner, names[-1]).title
+
+
+_OTHER_TITLES = {COUNT: "count", SIZE: "size_final", "preset": "presets"}
+"""Keys of the titles of what is no request's field."""
+
+
+def titled(error: StudioError) -> Text:
+    """Return the error's sentence, with the title of the control instead of the field's path where there is one."""
+    if not isinstance(error, RequestError):
+        return error.text
+    if error.field in _OTHER_TITLES:
+        return after_title(WORDS[_OTHER_TITLES[error.field]], error.reason)
+    name = knob_path(error.field)
+    return after_title(field_title(name), error.reason) if name else error.text
 
 
 def takes_word_or_number(model: type[BaseModel], field: str) -> bool:

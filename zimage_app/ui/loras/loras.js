@@ -352,7 +352,7 @@ function makeCard(entry) {
   const words = entry.triggers.slice(0, 3).join(", ");
   const remark = entry.problem || entry.warnings[0] || "";
   card.append(makeThumb(entry, entry.name), make("b", "", leaf(entry.name)), make("span", "meta", facts(entry)));
-  card.append(remark ? make("span", "remark", remark) : make("span", "triggers", words));
+  card.append(remark ? make("span", "remark", remark) : make("span", "words", words));
   return card;
 }
 

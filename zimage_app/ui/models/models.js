@@ -27,7 +27,10 @@ async function order(action, values = {}) {
   if (answer?.error) page.toast(answer.error);
   if (answer?.devices) takeDevices(answer);
   if (!isNewest()) return;
-  if (!answer || answer.error) return pollSoon();
+  if (!answer || answer.error) {
+    if (action === "offer") failOffer();
+    return pollSoon();
+  }
   show(answer);
   if (action === "view" && lacksDevices()) order("devices"); // the panel was opened before this first answer
 }
@@ -47,12 +50,17 @@ const lacksDevices = () => box.open && shown.allowed && !devices.length;
 function show(answer) {
   shown = answer;
   if (asking && answer.offer && answer.offer.source === asking.source) asking = answer.offer;
-  if (asking && answer.notice) asking = { ...asking, text: "" };
+  if (answer.notice) failOffer();
   draw();
   const ready = JSON.stringify(answer.models.filter((model) => model.state === "ready").map((model) => model.name));
   if (ready !== chosen) trigger("arrived");
   chosen = ready;
   pollSoon();
+}
+
+function failOffer() {
+  if (asking) asking = { ...asking, text: "" };
+  draw();
 }
 
 function ask(name, source) {
@@ -77,13 +85,14 @@ function agreement() {
     },
     "primary",
   );
-  start.disabled = !asking.text || asking.text === "…";
+  start.disabled = asking.text === "…";
+  const again = button("try_again", () => ask(asking.name, asking.source));
   const no = button("fetch_not_now", () => {
     asking = null;
     draw();
   });
   const actions = make("div", "row");
-  actions.append(source, start, no);
+  actions.append(source, asking.text ? start : again, no);
   form.append(make("p", "", asking.text), actions);
   return form;
 }

@@ -114,9 +114,21 @@ function makeChip(entry) {
   star.setAttribute("aria-pressed", String(favourite));
   chip.append(put);
   if (library.allowed) chip.append(star);
-  if (library.allowed && entry.of.mine)
-    chip.append(makeButton("remove", "✕", say("negatives_remove", { entry: names[0] }), () => change({ do: "remove", entry: entry.text })));
+  if (library.allowed && entry.of.mine) chip.append(makeRemove(entry.text, say("negatives_remove", { entry: names[0] })));
   return chip;
+}
+
+function makeRemove(entry, label) {
+  const button = makeButton("remove", "✕", label, () => {
+    if (button.textContent !== "✕") return void change({ do: "remove", entry });
+    button.textContent = say("negatives_remove_sure");
+    page.setLabel(button, say("negatives_remove_sure"));
+  });
+  button.onblur = () => {
+    button.textContent = "✕";
+    page.setLabel(button, label);
+  };
+  return button;
 }
 
 function draw() {

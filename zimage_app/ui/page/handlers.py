@@ -40,9 +40,7 @@ from zimage_app.ui.fields.controls import element_id
 from zimage_app.ui.fields.stage_edits import edited, resized, with_proportions
 from zimage_app.ui.fields.values import (
     COUNT,
-    SIZE,
     Values,
-    field_title,
     knob_path,
     page_stages,
     request_data,
@@ -50,6 +48,7 @@ from zimage_app.ui.fields.values import (
     stage_values,
     stages_values,
     start_value,
+    titled,
 )
 from zimage_app.ui.history.history import item_data
 from zimage_app.ui.http import Data
@@ -68,8 +67,6 @@ _WATCH_INTERVAL = 0.5
 """Maximum seconds between two updates to a tab; Gradio notices that a tab is closed when it sends an update."""
 _STRIP_LENGTH = 24
 NO_NOTICE: Data = {"text": ""}
-_TITLES = {COUNT: "count", SIZE: "size_final"}
-"""Keys of the titles of controls that are no request's field."""
 
 
 @dataclass(frozen=True)
@@ -390,7 +387,7 @@ class Handlers:
             values["stages"] = [stage_values(Stage()) | stage for stage in page_stages(values)]
         except RequestError as error:
             values |= recommended
-            sentences.append(say("stages_reset", language, reason=self._studio.redacted(error.text).to(language)))
+            sentences.append(say("stages_reset", language, reason=self._studio.redacted(titled(error)).to(language)))
         values["loras"], wrong = _valid_loras(values.get("loras") or [])
         if wrong is not None:
             sentences.append(say("loras_left_out", language, reason=self._studio.redacted(wrong.text).to(language)))
@@ -519,11 +516,8 @@ class Handlers:
             yield self._internal(language)
 
     def _refusal(self, error: StudioError, language: Language) -> Updates:
-        sentence = self._studio.redacted(error.text).to(language)
+        sentence = self._studio.redacted(titled(error)).to(language)
         name = knob_path(error.field) if isinstance(error, RequestError) else ""
-        if isinstance(error, RequestError) and name:
-            title = say(_TITLES[name], language) if name in _TITLES else field_title(name).to(language)
-            sentence = title + sentence.removeprefix(error.field)
         return {self._components.notice: _notice("error", sentence) | {"field": element_id(name) if name else ""}}
 
     def _internal(self, language: Language) -> Updates:

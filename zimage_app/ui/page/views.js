@@ -14,7 +14,8 @@ const tabs = names.map((name) => {
   return tab;
 });
 
-function show(name) {
+// ``remember`` notes the change in the browser's history: history.pushState, or replaceState where Back shouldn't undo it.
+function show(name, remember = "pushState") {
   const column = document.querySelector("#right");
   const before = column.dataset.view;
   column.dataset.view = name;
@@ -28,6 +29,8 @@ function show(name) {
     panel?.setAttribute("aria-labelledby", tab.id);
   }
   if (before === name) return;
+  // An entry of a dialog that led to this view becomes the view's.
+  if (remember) history[history.state?.dialog ? "replaceState" : remember]({ view: name }, "");
   // Show a newly opened view from its top.
   if (before && root.getBoundingClientRect().top < 0) root.scrollIntoView({ block: "start" });
   document.dispatchEvent(new CustomEvent("studio:view", { detail: name }));
@@ -44,6 +47,32 @@ root.onkeydown = (event) => {
   tabs[next].focus();
 };
 
+// The browser's Back and Forward: between views, and Back out of a dialog. An open dialog has an entry of its own; where
+// it is closed otherwise, the script goes back itself.
+
+const openDialog = () => [...document.querySelectorAll("dialog[open]")].at(-1);
+const currentView = () => document.querySelector("#right").dataset.view;
+
+function noteDialog() {
+  const [open, noted] = [Boolean(openDialog()), Boolean(history.state?.dialog)];
+  if (open && !noted) history.pushState({ view: currentView(), dialog: true }, "");
+  // Later, because what closed the dialog may open a view or another dialog now.
+  if (!open && noted) setTimeout(() => !openDialog() && history.state?.dialog && history.back());
+}
+
+new MutationObserver(noteDialog).observe(document, { attributeFilter: ["open"], subtree: true });
+
+addEventListener("popstate", ({ state }) => {
+  const dialog = openDialog();
+  if (state?.dialog && !dialog) history.replaceState({ view: state.view }, ""); // Forward doesn't open a dialog again
+  if (dialog && !state?.dialog) {
+    // As Escape does: the mask editor first warns of what would be lost.
+    if (!dialog.dispatchEvent(new Event("cancel", { cancelable: true }))) return noteDialog();
+    dialog.close();
+  }
+  if (state?.view) show(state.view, "");
+});
+
 document.addEventListener("studio:show", (event) => show(event.detail));
 // Generate opens the canvas; later jobs of the queue don't.
 document.addEventListener("studio:submitted", () => show("canvas"));
@@ -51,6 +80,6 @@ document.addEventListener("studio:submitted", () => show("canvas"));
 root.setAttribute("aria-label", say("views"));
 root.append(...tabs);
 const before = sessionStorage.getItem(VIEW);
-show("canvas");
+show("canvas", "replaceState");
 // With a delay, so that the other views' scripts have started.
-if (before && before !== "canvas") setTimeout(() => show(before));
+if (before && before !== "canvas") setTimeout(() => show(before, "replaceState"));

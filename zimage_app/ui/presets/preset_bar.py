@@ -24,7 +24,7 @@ from zimage_app.domain.text import Language, Text
 from zimage_app.service.rules.permissions import refuse_if_shared
 from zimage_app.service.studio import Studio
 from zimage_app.ui.fields.stage_edits import resized
-from zimage_app.ui.fields.values import Values, request_data, request_values, stages_values
+from zimage_app.ui.fields.values import Values, request_data, request_values, stages_values, titled
 from zimage_app.ui.http import Data
 from zimage_app.ui.words.i18n import WORDS
 
@@ -34,18 +34,23 @@ def presets(studio: Studio, order: Data, language: Language) -> Data:
 
     Its ``do`` is ``list``; ``state``, the differences between the page's ``settings`` and the preset ``name``;
     ``save``, which saves ``settings`` as ``name`` (``whole``: with prompt, seed and variation; ``replace``:
-    overwrite); ``rename``, to ``new``; or ``delete``. The last three change files.
+    overwrite); ``rename``, to ``new``; or ``delete``. The last three change files. An ``error`` comes with the list,
+    because another tab may have changed it.
     """
     try:
         if order.get("do") == "state":
             found = state(studio, str(order.get("name") or ""), order.get("settings"))
             return {"differences": None if found is None else [_difference_data(each, language) for each in found]}
         chosen = "" if order.get("do") == "list" else _change(studio, order)
-        every = (*_of_the_model(studio.card(studio.default_model)), *studio.presets.presets())
-        listed = [_preset_data(studio, preset, language) for preset in every]
-        return {"presets": listed, "allowed": not studio.shared, "chosen": chosen}
+        return _list(studio, language) | {"chosen": chosen}
     except RequestError as error:
-        return {"error": studio.redacted(error.reason if error.field == "preset" else error.text).to(language)}
+        reason = error.reason if error.field == "preset" else titled(error)
+        return _list(studio, language) | {"error": studio.redacted(reason).to(language)}
+
+
+def _list(studio: Studio, language: Language) -> Data:
+    every = (*_of_the_model(studio.card(studio.default_model)), *studio.presets.presets())
+    return {"presets": [_preset_data(studio, each, language) for each in every], "allowed": not studio.shared}
 
 
 def state(studio: Studio, name: str, settings: object) -> tuple[Difference, ...] | None:

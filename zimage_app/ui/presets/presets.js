@@ -26,7 +26,9 @@ function choose(name) {
 async function compare() {
   const isNewest = begin();
   const answer = current() && Object.keys(settings).length ? await ask({ do: "state", name: chosen, settings }) : null;
-  if (isNewest()) drawDifferences(answer);
+  if (!isNewest()) return;
+  if (answer?.error) list(answer);
+  drawDifferences(answer);
 }
 
 function drawDifferences(answer) {
@@ -44,6 +46,12 @@ function drawDifferences(answer) {
 }
 
 // The list
+
+// Every answer but that about differences has the list; so has an error, which another tab's change may be the cause of.
+function list(answer) {
+  if (answer.presets) ({ presets, allowed } = answer);
+  draw();
+}
 
 function option(preset) {
   const node = new Option(preset.title, preset.name);
@@ -80,9 +88,9 @@ async function change(order, said) {
   const answer = await ask(order);
   find(".answer").dataset.kind = answer && !answer.error ? "" : "error";
   find(".answer").textContent = answer ? answer.error || said(answer) : say("presets_unreachable");
+  if (answer?.error) list(answer);
   if (!answer || answer.error) return;
-  presets = answer.presets;
-  allowed = answer.allowed;
+  ({ presets, allowed } = answer);
   find(".name").value = "";
   choose(order.do === "list" ? chosen : answer.chosen);
 }
@@ -109,6 +117,9 @@ find("select").onchange = () => {
 };
 find(".apply").onclick = () => {
   const name = chosen;
+  const same = find(".differences").matches(".same:not([hidden])");
+  find(".answer").dataset.kind = "";
+  find(".answer").textContent = same ? say("presets_same") : ""; // where nothing changes, no notice comes
   page.queueChange(() => trigger("apply", { name }));
 };
 find(".reset").onclick = () => page.queueChange(() => trigger("reset"));
@@ -123,7 +134,7 @@ find(".keep").onsubmit = (event) => {
 };
 find(".replace").onclick = () => save(true);
 find(".rename").onclick = () =>
-  change({ do: "rename", name: chosen, new: find(".name").value }, (answer) => say("presets_saved", { name: answer.chosen }));
+  change({ do: "rename", name: chosen, new: find(".name").value }, (answer) => say("presets_renamed", { name: answer.chosen }));
 find(".delete").onclick = () => {
   if (find(".delete").textContent !== say("presets_delete_sure")) {
     find(".delete").textContent = say("presets_delete_sure");
@@ -139,4 +150,5 @@ document.addEventListener("studio:settings", (event) => {
   settings = event.detail;
   compareSoon();
 });
+document.addEventListener("studio:refused", compareSoon);
 change({ do: "list" }, () => "");

@@ -50,17 +50,20 @@ function save(list) {
   }
 }
 
+function saveNewest(list) {
+  while (list.length > maxKept) {
+    const place = list.findLastIndex((each) => !each.pinned);
+    list.splice(place < 0 ? maxKept : place, 1);
+  }
+  save(list);
+}
+
 function keep(text, nowSent) {
   if (!text.trim()) return;
   const list = load();
   const old = list.find((entry) => entry.text === text);
   const entry = { text, at: Date.now(), pinned: Boolean(old?.pinned), sent: nowSent || Boolean(old?.sent) };
-  const next = [entry, ...list.filter((each) => each !== old)];
-  while (next.length > maxKept) {
-    const place = next.findLastIndex((each) => !each.pinned);
-    next.splice(place < 0 ? maxKept : place, 1);
-  }
-  save(next);
+  saveNewest([entry, ...list.filter((each) => each !== old)]);
   if (open === "history") drawPrompts();
 }
 
@@ -110,7 +113,7 @@ function step(by) {
 // Panels
 
 let open = "";
-let removed = null; // the list before the last deletion
+let removed = null; // the entries of the last deletion
 
 function show(name) {
   open = name === open ? "" : name;
@@ -160,7 +163,7 @@ function showHistory() {
   removed = null;
   const foot = make("div", "foot");
   const all = makeButton("all", say("prompt_history_clear"), "", () => {
-    if (all.dataset.sure) remove([]);
+    if (all.dataset.sure) remove(() => true);
     all.textContent = say(all.dataset.sure ? "prompt_history_clear" : "prompt_history_clear_sure");
     all.dataset.sure = all.dataset.sure ? "" : "yes";
   });
@@ -169,7 +172,9 @@ function showHistory() {
     all.textContent = say("prompt_history_clear");
   };
   const undo = makeButton("undo", say("prompt_history_undo"), "", () => {
-    save(removed);
+    const now = load(); // with prompts used since
+    const back = removed.filter((entry) => !now.some((each) => each.text === entry.text));
+    saveNewest([...now, ...back].sort((one, other) => (other.at || 0) - (one.at || 0)));
     removed = null;
     drawPrompts();
     panel.querySelector("input").focus();
@@ -182,9 +187,10 @@ function showHistory() {
   panel.querySelector("input").focus();
 }
 
-function remove(next) {
-  removed = load();
-  save(next);
+function remove(goes) {
+  const list = load();
+  removed = list.filter(goes);
+  save(list.filter((entry) => !goes(entry)));
   drawPrompts();
 }
 
@@ -208,7 +214,7 @@ function makePrompt(entry) {
   pin.setAttribute("aria-pressed", String(Boolean(entry.pinned)));
   const away = makeButton("away", "✕", say("prompt_history_delete", { text: short }), () => {
     const place = [...panel.querySelectorAll("li")].indexOf(row);
-    remove(load().filter((each) => each.text !== entry.text));
+    remove((each) => each.text === entry.text);
     const rows = panel.querySelectorAll("li .away");
     (rows[Math.min(place, rows.length - 1)] || panel.querySelector("input")).focus();
   });

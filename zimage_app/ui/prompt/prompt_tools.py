@@ -12,7 +12,8 @@ from typing import Any
 from zimage_app.domain.errors import RequestError, StudioError
 from zimage_app.domain.plan import GenerationPlan, make_plan
 from zimage_app.domain.request import GenerationRequest, parse_request
-from zimage_app.domain.text import Language, Text, shortened
+from zimage_app.domain.text import Language, shortened
+from zimage_app.domain.token_limit import check_tokens
 from zimage_app.domain.wildcard_expansion import request_combinations
 from zimage_app.domain.wildcards import drawn_pieces
 from zimage_app.service.studio import Studio
@@ -94,7 +95,7 @@ def _data(studio: Studio, asked: GenerationRequest, plan: GenerationPlan, model:
         "loras": [lora_text(use) for use in named_by_tags(asked, plan.request)],
         "tokens": tokens,
         "limit": limit,
-        "problem": _too_long(tokens, limit).to(language) if tokens and limit and tokens > limit else "",
+        "problem": _too_long(tokens, limit, language) if tokens and limit else "",
     }
 
 
@@ -107,8 +108,9 @@ def _combinations(count: int, asked: GenerationRequest) -> Data:
     return {"combinations": shown if count > 1 else "", "drawn": said, "example": count > 1 and asked.seed == "random"}
 
 
-def _too_long(tokens: int, limit: int) -> Text:
-    return Text(
-        f"{tokens} tokens, but this model takes at most {limit}; make the prompt shorter",
-        f"共 {tokens} 个词元，而此模型最多接受 {limit} 个；请缩短提示词",
-    )
+def _too_long(tokens: int, limit: int, language: Language) -> str:
+    try:
+        check_tokens("prompt", tokens, limit)
+    except RequestError as error:
+        return error.reason.to(language)
+    return ""

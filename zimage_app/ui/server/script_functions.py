@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from zimage_app.domain.errors import StudioError
 from zimage_app.domain.text import Language, language_named
 from zimage_app.service.studio import Studio
+from zimage_app.ui.fields.values import titled
 from zimage_app.ui.http import Data
 from zimage_app.ui.words.i18n import say
 
@@ -29,7 +30,7 @@ def script_function(studio: Studio, function: Callable[[Studio, Data, Language],
         try:
             return function(studio, known, language)
         except StudioError as error:
-            return {"error": studio.redacted(error.text).to(language)}
+            return {"error": studio.redacted(titled(error)).to(language)}
         except Exception:
             log.exception("what the page's script asked for failed")
             return {"error": say("internal", language)}

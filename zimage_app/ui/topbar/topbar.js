@@ -67,6 +67,9 @@ const gauges = bar.querySelector(".gauges");
 const pill = bar.querySelector(".jobs");
 pill.textContent = say("queue_heading");
 pill.onclick = () => page.showQueue();
+const lost = bar.querySelector(".lost");
+lost.title = say("connection_lost_hint");
+let failures = 0; // requests in a row without an answer
 let timer = 0;
 const begin = page.makeSequence();
 
@@ -83,6 +86,9 @@ async function poll() {
   const isNewest = begin();
   const data = await page.fetchJson("monitor.json");
   if (!isNewest()) return;
+  failures = data ? 0 : failures + 1;
+  const said = failures > 1 ? `⚠ ${say("connection_lost")}` : ""; // a single failure may be a hiccup
+  if (lost.textContent !== said) lost.textContent = said;
   const jobs = data?.chips?.find((chip) => chip.name === "jobs");
   pill.classList.toggle("none", !jobs);
   pill.textContent = jobs?.text || say("queue_heading");

@@ -15,6 +15,7 @@ NEGATIVE_WORDS: dict[str, Text] = {
     "negatives_no_match": Text("Nothing matches.", "没有匹配的词条。"),
     "negatives_mark": Text("Favourite: {entry}", "收藏：{entry}"),
     "negatives_remove": Text("Delete my entry {entry}", "删除我的词条 {entry}"),
+    "negatives_remove_sure": Text("Really delete?", "确定删除？"),
     "negatives_new": Text("My own entry", "自己的词条"),
     "negatives_new_meaning": Text("English (optional)", "英文（可不填）"),
     "negatives_add": Text("Add", "添加"),

@@ -35,6 +35,7 @@ PRESET_WORDS: dict[str, Text] = {
     "presets_delete_sure": Text("Really delete?", "确定删除？"),
     "presets_reset": Text("Reset all", "全部重置"),
     "presets_saved": Text("Saved as {name}.", "已保存为 {name}。"),
+    "presets_renamed": Text("Renamed to {name}.", "已改名为 {name}。"),
     "presets_deleted": Text("{name} was deleted.", "已删除 {name}。"),
     "presets_unreachable": Text(
         "The presets can't be reached; the app may have stopped.", "无法取得预设，程序可能已停止。"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import logging
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -19,8 +20,18 @@ from safetensors import SafetensorError, safe_open
 from zimage_app.domain.errors import system_reason
 from zimage_app.domain.text import Text
 from zimage_app.models.disk.regular_file import open_regular
-from zimage_app.models.weights.lookalikes import ENOUGH, MAX_BYTES, MAX_TENSORS, TOO_LARGE, TOO_MANY, lookalike
+from zimage_app.models.weights.lookalikes import (
+    ENOUGH,
+    MAX_BYTES,
+    MAX_TENSORS,
+    TOO_LARGE,
+    TOO_MANY,
+    lookalike,
+    not_whole,
+)
 from zimage_app.service.library.loras.metadata import LoraMetadata, parse_metadata
+
+log = logging.getLogger(__name__)
 
 Shape = tuple[int, ...]
 
@@ -84,9 +95,10 @@ def read_header(path: Path) -> LoraHeader:
                 return LoraHeader(problem=TOO_MANY)
             shapes: dict[str, Shape] = {key: tuple(file.get_slice(key).get_shape()) for key in keys}
     except SafetensorError as error:
-        return LoraHeader(problem=_other_content(path) or _broken(str(error)))
+        log.info("%s: %s", path.name, error)
+        return LoraHeader(problem=_other_content(path))
     except OSError as error:
-        return LoraHeader(problem=_broken(system_reason(error)))
+        return LoraHeader(problem=_unreadable(error))
     names = "\n".join(shapes)  # one search in the joined names is much faster than hundreds of searches
     kind = next((name for name, pattern in _KINDS if pattern.search(names)), "")
     return LoraHeader(
@@ -141,18 +153,19 @@ def _width(shapes: Mapping[str, Shape]) -> int | None:
     return None
 
 
-def _other_content(path: Path) -> Text | None:
-    """What kind of file this is instead of safetensors, judged by its first bytes; None where unknown."""
+def _other_content(path: Path) -> Text:
+    """What this file is instead of safetensors, judged by its first bytes."""
     try:
         with open_regular(path) as file:
-            return lookalike(file.read(ENOUGH))
-    except OSError:
-        return None
+            begin = file.read(ENOUGH)
+    except OSError as error:
+        return _unreadable(error)
+    return lookalike(begin) or not_whole(begin)
 
 
-def _broken(reason: str) -> Text:
-    shown = reason.splitlines()[0][:200] if reason else "?"
+def _unreadable(error: OSError) -> Text:
+    reason = system_reason(error)
     return Text(
-        f"is not a whole safetensors file ({shown}); download it again",
-        f"不是完整的 safetensors 文件（{shown}）；请重新下载",
+        f"cannot be read ({reason}); check that the file is there and may be read",
+        f"无法读取（{reason}）；请检查文件是否存在且有读取权限",
     )

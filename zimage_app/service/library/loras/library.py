@@ -16,7 +16,7 @@ from zimage_app.domain.errors import LoadingCancelled, LoraError, system_reason
 from zimage_app.domain.plan import GenerationPlan
 from zimage_app.domain.settings.lora_use import LoraUse
 from zimage_app.domain.similar_names import similar_names
-from zimage_app.domain.text import Text, normalised
+from zimage_app.domain.text import Text, listed, normalised
 from zimage_app.models.disk.regular_file import open_regular
 from zimage_app.models.weights.lookalikes import MAX_BYTES, PICKLE, PICKLES
 from zimage_app.service.library.loras.cache import Cache
@@ -222,12 +222,12 @@ class LoraLibrary:
             return exact
         files = [entry for full, entry in index.items() if PurePosixPath(full).name in (path, short)]
         if len(files) > 1:
-            listed = ", ".join(entry.name for entry in files[:_MAX_CANDIDATES])
+            names = listed([entry.name for entry in files], _MAX_CANDIDATES)
             raise _fault(
                 path,
                 Text(
-                    f"several LoRAs have this name ({listed}); give the path below the loras folder",
-                    f"有多个同名 LoRA（{listed}）；请写出在 loras 文件夹下的路径",
+                    f"several LoRAs have this name ({names}); give the path below the loras folder",
+                    f"有多个同名 LoRA（{names}）；请写出在 loras 文件夹下的路径",
                 ),
             )
         return files[0] if files else None

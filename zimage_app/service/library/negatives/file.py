@@ -62,7 +62,9 @@ def problem_of(text: str) -> Text | None:
             f"has {len(text)} characters, but an entry may have at most {MAX_TEXT}; shorten it",
             f"有 {len(text)} 个字符，而词条最多 {MAX_TEXT} 个；请缩短",
         )
-    if not text.strip() or any(letter in SEPARATORS for letter in text):
+    if not text.strip():
+        return Text("the entry is empty; write a phrase", "词条为空；请填写一个词组")
+    if any(letter in SEPARATORS for letter in text):
         return Text(
             f"{text!r} must be one phrase without commas; make an entry of each",
             f"{text!r} 应为不含逗号的单个词组；请分成多个词条",

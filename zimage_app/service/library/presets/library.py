@@ -23,6 +23,8 @@ from zimage_app.service.storage.yaml_files import unwritable
 MINE = "my"
 """The folder of the user's own presets."""
 _MAX_NAME = 80
+_MAX_BYTES = 250
+"""Bytes of a name. File systems allow 255 with the suffix; some characters take four."""
 _FORBIDDEN = frozenset('<>:"/\\|?*')
 """Characters that some system does not allow in a file's name."""
 _RESERVED = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))})
@@ -192,6 +194,12 @@ def _name(text: str) -> str:
             name,
             f"can't be a file's name; leave out {listed} and dots at the ends, and use a plain word",
             f"不能用作文件名；请勿使用 {listed}，首尾不要用点号，也不要用系统保留名",
+        )
+    if (size := len(name.encode())) > _MAX_BYTES:
+        raise _wrong(
+            name,
+            f"takes {size} bytes, but a file's name may take {_MAX_BYTES}; shorten it",
+            f"占 {size} 字节，而文件名最多 {_MAX_BYTES} 字节；请缩短",
         )
     return name
 
