@@ -105,6 +105,7 @@ def test_changes_are_made_and_undone(studio: QuickPageStudio, folder: Path) -> N
     assert change("star", one, "20260101-000000-00000000", "../x") == [one]
     assert client.get("/history?starred=1").json()["total"] == 1
     assert client.get(f"/pictures/{one}.json").json()["starred"] is True
+    assert change("find", one, "20260101-000000-00000000") == [one]
     assert change("unstar", one) == [one]
     assert change("delete", one, one) == [one]
     assert client.get(f"/pictures/{one}.json").status_code == 404
@@ -145,7 +146,7 @@ def test_strangers_reach_nothing_of_each_other(studio: QuickPageStudio, folder: 
         for path in paths:
             assert client.get(path.format(theirs)).status_code == 404
         assert theirs not in client.get(f"/history/sides?ids={theirs},{mine}").text
-        for do in ("star", "delete", "undo"):
+        for do in ("find", "star", "delete", "undo"):
             assert client.post("/history", json={"do": do, "ids": [theirs]}).json() == {"ids": []}
         packed = client.post("/history/zip", data={"ids": theirs}).content
         assert zipfile.ZipFile(io.BytesIO(packed)).namelist() == []
@@ -306,6 +307,19 @@ def test_the_keyboard_moves_selects_stars_and_deletes(visit: Visit, pictures: li
     cards.first.locator(".open").focus()
     page.keyboard.press("s")
     expect(cards.first).to_have_class("card")
+    # What a changed filter no longer shows is no longer selected, and so not deleted.
+    page.locator(".history .query").fill('"小船 3"')
+    expect(cards).to_have_count(1)
+    cards.first.locator(".pick").check()
+    page.locator(".history .query").fill('"小船 5"')
+    expect(cards.first).to_have_attribute("data-picture", pictures[5])
+    expect(page.locator(".history .selection")).to_be_hidden()
+    cards.first.locator(".open").focus()
+    page.keyboard.press("Delete")
+    expect(page.locator(".history .none")).to_be_visible()
+    page.locator(".history .query").fill("")
+    expect(cards).to_have_count(7)
+    assert shown(page) == pictures[:5] + pictures[6:]
 
 
 def test_the_trash_gives_back_and_is_emptied_after_a_question(visit: Visit, pictures: list[str]) -> None:
@@ -453,7 +467,7 @@ def test_the_stages_of_a_run_are_compared(visit: Visit, scripted: QuickPageStudi
     expect(compare.locator(".settings")).to_be_hidden()
 
 
-def test_a_selection_is_downloaded_as_a_zip(visit: Visit, pictures: list[str]) -> None:
+def test_a_selection_is_downloaded_as_a_zip(visit: Visit, scripted: QuickPageStudio, pictures: list[str]) -> None:
     page = visit()
     history_of(page).first.hover()
     page.locator(".history .card .pick").first.check()
@@ -462,9 +476,27 @@ def test_a_selection_is_downloaded_as_a_zip(visit: Visit, pictures: list[str]) -
         page.locator(".selection .zip").click()
     with zipfile.ZipFile(download.value.path()) as archive:
         assert archive.namelist() == [f"{each}.png" for each in pictures]
+    # Without an answer, the page stays; pictures that went meanwhile are told of.
+    toast = page.locator(".studio-toast span")
+    page.route("**/history", lambda route: route.abort())
+    page.locator(".selection .zip").click()
+    expect(toast).to_have_text("程序没有响应，请确认它仍在运行。")
+    page.unroute("**/history")
+    page.route("**/history/zip", lambda route: route.abort())
+    with page.expect_event("requestfailed", lambda request: request.url.endswith("/history/zip")):
+        page.locator(".selection .zip").click()
+    expect(page.locator(".selection b")).to_have_text("已选 8 张")
+    page.unroute("**/history/zip")
+    scripted.history.delete(pictures[:3], None)
+    with page.expect_download() as download:
+        page.locator(".selection .zip").click()
+    with zipfile.ZipFile(download.value.path()) as archive:
+        assert archive.namelist() == [f"{each}.png" for each in pictures[3:]]
+    expect(toast).to_have_text("有 3 张图片已不存在。")
+    expect(page.locator(".selection b")).to_have_text("已选 5 张")
     unknown = "Array.from({ length: 6000 }, () => '20260101-000000-00000000')"
     assert page.evaluate(f"window.studio.order('star', {unknown})") == [], "the server takes that many"
-    for count in (8, 0):
+    for count in (5, 0):
         page.locator(".selection .star").click()
         expect(page.locator(".history .card.is-starred")).to_have_count(count)
 
