@@ -100,7 +100,16 @@
     const dialog = document.querySelector("dialog[open]");
     (dialog || document.body).append(toast);
     toast.showPopover();
+    placeToast(dialog);
     dialog?.addEventListener("close", () => hiding && showToast(), { once: true });
+  }
+
+  // Above the bar with Generate, where that is at the bottom as well.
+  function placeToast(dialog) {
+    toast.style.bottom = "";
+    const [bar, box] = [document.querySelector("#go"), toast].map((node) => node.getBoundingClientRect());
+    const covers = !dialog && bar.top < box.bottom && bar.bottom > box.top && bar.left < box.right;
+    if (covers) toast.style.bottom = `${innerHeight - bar.top + 8}px`;
   }
 
   function hideToast() {
