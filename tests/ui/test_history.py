@@ -197,6 +197,14 @@ def pictures(scripted: QuickPageStudio) -> Iterator[list[str]]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+DROP_ADDRESS = """(address) => {
+  const dataTransfer = new DataTransfer();
+  dataTransfer.setData("text/uri-list", address);
+  const event = new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true });
+  document.querySelector(".drop").dispatchEvent(event);
+}"""
+
+
 def history_of(page: Page) -> Locator:
     page.locator("#view-history").click()
     cards = page.locator(".history .card")
@@ -225,6 +233,11 @@ def test_pictures_are_listed_by_day_searched_and_filtered(visit: Visit, pictures
     expect(cards).to_have_count(8)
     page.locator(".history .day").select_option("2026-01-04")
     expect(cards).to_have_count(4)
+    # A picture that is dragged onto the settings gives its own; one of another site isn't fetched.
+    cards.last.locator("img").drag_to(page.locator(".drop"))
+    expect(page.locator("#knob-prompt textarea")).to_have_value("小船 5")
+    page.evaluate(DROP_ADDRESS, "https://example.org/x.png")
+    expect(page.locator(".drop .problem")).to_contain_text("在其他网站上")
 
 
 @pytest.mark.usefixtures("pictures")
@@ -529,6 +542,16 @@ def test_on_a_phone_nothing_scrolls_sideways(visit: Visit, pictures: list[str]) 
     expect(cards).to_have_count(len(pictures))
     page.locator(".history .card .pick").first.check()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+    def edge(selector: str, name: str) -> float:
+        return float(page.locator(selector).evaluate(f"node => node.getBoundingClientRect().{name}"))
+
+    assert edge(".history .selection", "bottom") <= edge("#go", "top")
+    page.locator(".selection .delete").click()
+    expect(page.locator(".studio-toast")).to_be_visible()
+    assert edge(".studio-toast", "bottom") <= edge("#go", "top")
+    page.locator(".studio-toast .undo").click()
+    expect(cards).to_have_count(len(pictures))
     cards.first.locator(".open").click()
     expect(page.locator(".viewer dd").first).to_have_text("小船 0")
     assert page.locator(".viewer").evaluate("node => node.scrollWidth") <= 390
