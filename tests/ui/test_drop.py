@@ -11,6 +11,7 @@ from playwright.sync_api import Page, expect
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
+from tests.service.generation.test_start_pictures import bomb
 from tests.service.imports.test_imports import DATA, graph, picture
 from tests.service.imports.test_kinds import graph_of
 from tests.ui.conftest import Visit
@@ -59,6 +60,26 @@ def test_a_wrong_file_is_one_sentence(client: TestClient, content: bytes, words:
     assert words in answer.json()["error"]
 
 
+@pytest.mark.parametrize(
+    ("content", "words", "kind"),
+    [
+        (picture({}), "holds no settings", "plain"),
+        (picture({})[:60], "is not a picture that can be read", "error"),
+        (bomb(9_000, 9_000), "has more than 50 million pixels; make it smaller", "error"),
+        (b"", "is empty", "error"),
+        (b"milk", "holds no settings", "error"),
+    ],
+    ids=["whole", "cut off", "too large", "empty", "text"],
+)
+def test_a_file_without_settings_may_be_started_from_only_if_it_is_a_whole_picture(
+    client: TestClient, content: bytes, words: str, kind: str
+) -> None:
+    answer = client.post("/import", params={"name": "photo.png"}, content=content)
+    assert list(answer.json()) == [kind]
+    assert words in answer.json()[kind]
+    assert answer.status_code == (200 if kind == "plain" else 422)
+
+
 def test_what_a_file_does_not_say_is_as_the_model_recommends_and_the_prompt_stays() -> None:
     values = imported_values('{"seed": 5}', THREE)
     assert "prompt" not in values
@@ -105,6 +126,18 @@ def test_a_workflow_that_is_dropped_fills_the_page(visit: Visit, scripted: Quick
     page.keyboard.press("Escape")
     expect(found).to_be_hidden()
     expect(page.locator(".drop .choose")).to_be_focused()
+    photo = ["photo.png", list(picture({}))]
+    unread = "共 2 个文件，其中 1 个未读取"
+    page.evaluate(DROP, ["list.txt", "milk", photo])
+    expect(found.locator("h2")).to_have_text("以此图生图？")
+    expect(found.locator(".note")).to_contain_text(unread)
+    page.evaluate(DROP, ["list.txt", "milk", ["broken.png", photo[1][:60]]])
+    expect(page.locator(".drop .problem")).to_contain_text("broken.png 不是可读取的图片")
+    expect(page.locator(".drop .problem")).to_contain_text(unread)
+    expect(found).to_be_hidden()
+    page.evaluate(DROP, ["流程.JSON", json.dumps(data), photo])
+    expect(found.locator("h2")).to_have_text("流程.JSON：ComfyUI 的参数")
+    expect(found.locator(".note")).to_contain_text(unread)
 
 
 def test_the_button_takes_a_picture_and_a_wrong_file_is_told_in_one_sentence(

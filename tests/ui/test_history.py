@@ -105,6 +105,7 @@ def test_changes_are_made_and_undone(studio: QuickPageStudio, folder: Path) -> N
     assert change("star", one, "20260101-000000-00000000", "../x") == [one]
     assert client.get("/history?starred=1").json()["total"] == 1
     assert client.get(f"/pictures/{one}.json").json()["starred"] is True
+    assert change("find", one, "20260101-000000-00000000") == [one]
     assert change("unstar", one) == [one]
     assert change("delete", one, one) == [one]
     assert client.get(f"/pictures/{one}.json").status_code == 404
@@ -145,7 +146,7 @@ def test_strangers_reach_nothing_of_each_other(studio: QuickPageStudio, folder: 
         for path in paths:
             assert client.get(path.format(theirs)).status_code == 404
         assert theirs not in client.get(f"/history/sides?ids={theirs},{mine}").text
-        for do in ("star", "delete", "undo"):
+        for do in ("find", "star", "delete", "undo"):
             assert client.post("/history", json={"do": do, "ids": [theirs]}).json() == {"ids": []}
         packed = client.post("/history/zip", data={"ids": theirs}).content
         assert zipfile.ZipFile(io.BytesIO(packed)).namelist() == []
@@ -196,6 +197,14 @@ def pictures(scripted: QuickPageStudio) -> Iterator[list[str]]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+DROP_ADDRESS = """(address) => {
+  const dataTransfer = new DataTransfer();
+  dataTransfer.setData("text/uri-list", address);
+  const event = new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true });
+  document.querySelector(".drop").dispatchEvent(event);
+}"""
+
+
 def history_of(page: Page) -> Locator:
     page.locator("#view-history").click()
     cards = page.locator(".history .card")
@@ -226,6 +235,11 @@ def test_pictures_are_listed_by_day_searched_and_filtered_also_after_a_reload(
     expect(cards).to_have_count(8)
     page.locator(".history .day").select_option("2026-01-04")
     expect(cards).to_have_count(4)
+    # A picture that is dragged onto the settings gives its own; one of another site isn't fetched.
+    cards.last.locator("img").drag_to(page.locator(".drop"))
+    expect(page.locator("#knob-prompt textarea")).to_have_value("小船 5")
+    page.evaluate(DROP_ADDRESS, "https://example.org/x.png")
+    expect(page.locator(".drop .problem")).to_contain_text("在其他网站上")
     page.locator(".history .query").fill("小船")
     expect(cards).to_have_count(3)
     arrive(page)
@@ -300,6 +314,19 @@ def test_the_keyboard_moves_selects_stars_and_deletes(visit: Visit, pictures: li
     cards.first.locator(".open").focus()
     page.keyboard.press("s")
     expect(cards.first).to_have_class("card")
+    # What a changed filter no longer shows is no longer selected, and so not deleted.
+    page.locator(".history .query").fill('"小船 3"')
+    expect(cards).to_have_count(1)
+    cards.first.locator(".pick").check()
+    page.locator(".history .query").fill('"小船 5"')
+    expect(cards.first).to_have_attribute("data-picture", pictures[5])
+    expect(page.locator(".history .selection")).to_be_hidden()
+    cards.first.locator(".open").focus()
+    page.keyboard.press("Delete")
+    expect(page.locator(".history .none")).to_be_visible()
+    page.locator(".history .query").fill("")
+    expect(cards).to_have_count(7)
+    assert shown(page) == pictures[:5] + pictures[6:]
 
 
 def test_the_trash_gives_back_and_is_emptied_after_a_question(visit: Visit, pictures: list[str]) -> None:
@@ -446,7 +473,9 @@ def test_the_views_are_tabs_that_the_arrows_move_and_one_compares_the_stages_of_
     expect(compare.locator(".settings")).to_be_hidden()
 
 
-def test_a_selection_is_compared_downloaded_as_a_zip_and_starred(visit: Visit, pictures: list[str]) -> None:
+def test_a_selection_is_compared_downloaded_as_a_zip_and_starred(
+    visit: Visit, scripted: QuickPageStudio, pictures: list[str]
+) -> None:
     page = visit(locale="en-US")
     cards = history_of(page)
     for number in (0, 2):
@@ -461,9 +490,27 @@ def test_a_selection_is_compared_downloaded_as_a_zip_and_starred(visit: Visit, p
         page.locator(".selection .zip").click()
     with zipfile.ZipFile(download.value.path()) as archive:
         assert archive.namelist() == [f"{each}.png" for each in pictures]
+    # Without an answer, the page stays; pictures that went meanwhile are told of.
+    toast = page.locator(".studio-toast span")
+    page.route("**/history", lambda route: route.abort())
+    page.locator(".selection .zip").click()
+    expect(toast).to_have_text("The app does not answer; is it still running?")
+    page.unroute("**/history")
+    page.route("**/history/zip", lambda route: route.abort())
+    with page.expect_event("requestfailed", lambda request: request.url.endswith("/history/zip")):
+        page.locator(".selection .zip").click()
+    expect(page.locator(".selection b")).to_have_text("8 selected")
+    page.unroute("**/history/zip")
+    scripted.history.delete(pictures[:3], None)
+    with page.expect_download() as download:
+        page.locator(".selection .zip").click()
+    with zipfile.ZipFile(download.value.path()) as archive:
+        assert archive.namelist() == [f"{each}.png" for each in pictures[3:]]
+    expect(toast).to_have_text("Pictures that are no longer there: 3.")
+    expect(page.locator(".selection b")).to_have_text("5 selected")
     unknown = "Array.from({ length: 6000 }, () => '20260101-000000-00000000')"
     assert page.evaluate(f"window.studio.order('star', {unknown})") == [], "the server takes that many"
-    for count in (8, 0):
+    for count in (5, 0):
         page.locator(".selection .star").click()
         expect(page.locator(".history .card.is-starred")).to_have_count(count)
 
@@ -518,6 +565,16 @@ def test_on_a_phone_nothing_scrolls_sideways(visit: Visit, pictures: list[str]) 
     expect(cards).to_have_count(len(pictures))
     page.locator(".history .card .pick").first.check()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+    def edge(selector: str, name: str) -> float:
+        return float(page.locator(selector).evaluate(f"node => node.getBoundingClientRect().{name}"))
+
+    assert edge(".history .selection", "bottom") <= edge("#go", "top")
+    page.locator(".selection .delete").click()
+    expect(page.locator(".studio-toast")).to_be_visible()
+    assert edge(".studio-toast", "bottom") <= edge("#go", "top")
+    page.locator(".studio-toast .undo").click()
+    expect(cards).to_have_count(len(pictures))
     cards.first.locator(".open").click()
     expect(page.locator(".viewer dd").first).to_have_text("小船 0")
     assert page.locator(".viewer").evaluate("node => node.scrollWidth") <= 390

@@ -95,6 +95,16 @@ DROP = """([selector, name, data]) => {
 }"""
 
 
+PASTE = """(field, [data, text]) => {
+  const clipboardData = new DataTransfer();
+  const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+  clipboardData.items.add(new File([bytes], "image.png", { type: "image/png" }));
+  if (text) clipboardData.setData("text/plain", text);
+  const event = new ClipboardEvent("paste", { clipboardData, bubbles: true, cancelable: true });
+  return field.dispatchEvent(event) ? "left to the field" : "taken";
+}"""
+
+
 def drop(page: Page, selector: str, name: str, data: bytes) -> None:
     page.evaluate(DROP, [selector, name, base64.b64encode(data).decode()])
 
@@ -157,7 +167,13 @@ def test_a_dropped_picture_fills_in_its_settings_and_may_be_started_from(
     page.locator(".drop .start-from").click()
     expect_shown(page)
     expect(page.locator(".drop .found")).to_be_hidden()
-    expect(page.locator("#knob-prompt textarea")).to_have_value("a boat")
+    prompt = page.locator("#knob-prompt textarea")
+    expect(prompt).to_have_value("a boat")
+    # A pasted picture is taken in the prompt, too, but not in place of text.
+    png = base64.b64encode(picture({"parameters": SETTINGS.replace("boat", "barn")})).decode()
+    assert prompt.evaluate(PASTE, [png, "text"]) == "left to the field"
+    assert prompt.evaluate(PASTE, [png, ""]) == "taken"
+    expect(prompt).to_have_value("a barn")
 
 
 def test_a_picture_dropped_on_another_takes_its_place_on_a_phone(visit: Visit, scripted: QuickPageStudio) -> None:
@@ -167,6 +183,10 @@ def test_a_picture_dropped_on_another_takes_its_place_on_a_phone(visit: Visit, s
     page.locator(".drop .start-from").tap()
     expect_shown(page)
     assert page.evaluate("document.documentElement.scrollWidth") == 390
+    drop(page, "#canvas", "no.png", b"milk")
+    expect(page.locator(".drop .problem")).to_contain_text("no.png")
+    drop(page, ".start .chosen", "other.png", a_photo())
+    expect(page.locator(".drop .problem")).to_be_empty()
     drop(page, ".start .chosen", "no.png", b"milk")
     expect(page.locator(".start .problem")).to_contain_text("no.png 不是可读取的图片")
     expect(page.locator(".start .chosen")).to_be_visible()

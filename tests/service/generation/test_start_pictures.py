@@ -145,14 +145,14 @@ def test_sixteen_bits_are_scaled_not_cut(inputs: PictureInputs) -> None:
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"milk", "not a picture"),
-        (b"", "not a picture"),
-        (encoded(Image.new("RGB", (8, 8)), "GIF"), "not a picture"),
-        (encoded(halves())[:-30], "not a picture"),
-        (bomb(30_000, 30_000), "more than 50 million pixels"),
-        (bomb(2**31 - 1, 2**31 - 1), "more than 50 million pixels"),
-        (bomb(9_000, 9_000), "more than 50 million pixels"),
-        (b"\x89PNG\r\n\x1a\n" + b"0" * MAX_BYTES, "bigger than 32 MB"),
+        (b"milk", "is not a picture .* take a PNG, JPEG or WebP"),
+        (b"", "is not a picture .* take a PNG, JPEG or WebP"),
+        (encoded(Image.new("RGB", (8, 8)), "GIF"), "is not a picture .* take a PNG, JPEG or WebP"),
+        (encoded(halves())[:-30], "is not a picture .* take a PNG, JPEG or WebP"),
+        (bomb(30_000, 30_000), "more than 50 million pixels; make it smaller"),
+        (bomb(2**31 - 1, 2**31 - 1), "more than 50 million pixels; make it smaller"),
+        (bomb(9_000, 9_000), "more than 50 million pixels; make it smaller"),
+        (b"\x89PNG\r\n\x1a\n" + b"0" * MAX_BYTES, "bigger than 32 MB; make it smaller"),
     ],
     ids=["text", "empty", "gif", "cut off", "bomb", "larger bomb", "bomb below Pillow's own bound", "too big"],
 )
@@ -162,7 +162,6 @@ def test_what_is_no_picture_to_start_from_is_refused(
     with pytest.raises(ImportedFileError, match=words) as caught:
         inputs.save(data, "bild.png")
     assert str(caught.value).startswith("bild.png ")
-    assert "PNG, JPEG or WebP" in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
 

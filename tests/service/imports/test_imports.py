@@ -398,7 +398,7 @@ def test_our_own_pictures_are_exact(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"", "no settings in a form"),
+        (b"", "is empty"),
         (b"\xff\xfe\x00\x01", "of another kind"),
         (b"\x89PNG\r\n\x1a\n broken", "damaged"),
         (b"[" * 100_000, "nested too deeply"),

@@ -186,6 +186,20 @@ def test_copies_are_listed_once_and_deleted_together(folder: Path) -> None:
     assert listed(history) == [one]
 
 
+def test_a_picture_stays_listed_where_another_takes_the_place_of_its_copy(folder: Path) -> None:
+    one, other = save(folder, 1), save(folder, 2)
+    best = folder / "00-best" / "best.png"
+    best.parent.mkdir()
+    shutil.copy(folder / "2026-01-02" / f"{one}.png", best)
+    history = History(folder)
+    assert listed(history) == [other, one]
+    shutil.copy(folder / "2026-01-02" / f"{other}.png", folder / "new.png")
+    (folder / "new.png").replace(best)
+    assert listed(history) == [other, one]
+    best.write_bytes(b"of another program")
+    assert listed(history) == [other, one]
+
+
 def test_other_files_are_passed_over(folder: Path) -> None:
     one = save(folder, 1)
     day = folder / "2026-01-02"

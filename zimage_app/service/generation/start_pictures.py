@@ -66,9 +66,18 @@ _BUSY = Text(
     "当前正在读取的蒙版过多；请过几秒再试。",
 )
 _AGAIN_SECONDS = 5.0
-_TAKEN = Text("take a PNG, JPEG or WebP picture", "请使用 PNG、JPEG 或 WebP 图片")
-
-_TOO_MANY = Text(f"has more than {MAX_PIXELS // 1_000_000} million pixels", f"超过 {MAX_PIXELS // 10_000} 万像素")
+_UNREADABLE = Text(
+    "is not a picture that can be read; take a PNG, JPEG or WebP picture",
+    "不是可读取的图片；请使用 PNG、JPEG 或 WebP 图片",
+)
+_TOO_MANY = Text(
+    f"has more than {MAX_PIXELS // 1_000_000} million pixels; make it smaller, then take it again",
+    f"超过 {MAX_PIXELS // 10_000} 万像素；请缩小后重试",
+)
+_TOO_BIG = Text(
+    f"is bigger than {MAX_BYTES >> 20} MB; make it smaller, or save it as JPEG or WebP",
+    f"超过 {MAX_BYTES >> 20} MB；请缩小，或另存为 JPEG 或 WebP",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +128,7 @@ class PictureInputs:
             ImportedFileError: the file is too large, damaged, or not a picture.
             StorageError: the file can't be written.
         """
-        if len(data) > MAX_BYTES:
-            raise _refused(name, Text(f"is bigger than {MAX_BYTES >> 20} MB", f"超过 {MAX_BYTES >> 20} MB"))
-        decoded = _decoded(data, name, _THUMBNAIL)
+        decoded = _small_copy(data, name)
         digest = hashlib.sha256(data).hexdigest()
         path = self._folder / digest
         try:
@@ -349,6 +356,17 @@ def inputs_of(config: StudioConfig, *, shared: bool = False) -> PictureInputs:
     return PictureInputs(config.outputs, shared=shared, upscalers=UpscalerLibrary(config.upscaler_roots))
 
 
+def check_upload(data: bytes, name: str) -> None:
+    """Raise ImportedFileError as ``PictureInputs.save`` does for a file that can't be a start picture."""
+    _small_copy(data, name)
+
+
+def _small_copy(data: bytes, name: str) -> Decoded:
+    if len(data) > MAX_BYTES:
+        raise _refused(name, _TOO_BIG)
+    return _decoded(data, name, _THUMBNAIL)
+
+
 def _decoded(data: bytes, name: str, wanted: DecodeOptions) -> Decoded:
     """Decode an upload; raises ImportedFileError if it isn't an accepted picture."""
     try:
@@ -356,7 +374,7 @@ def _decoded(data: bytes, name: str, wanted: DecodeOptions) -> Decoded:
     except TooManyPixels as error:
         raise _refused(name, _TOO_MANY) from error
     except UnreadablePicture as error:
-        raise _refused(name, Text("is not a picture that can be read", "不是可读取的图片")) from error
+        raise _refused(name, _UNREADABLE) from error
 
 
 def _size(path: Path) -> int:
@@ -364,7 +382,7 @@ def _size(path: Path) -> int:
 
 
 def _refused(name: str, what: Text) -> ImportedFileError:
-    return ImportedFileError(Text(f"{name} {what.en}; {_TAKEN.en}.", f"{name} {what.zh}；{_TAKEN.zh}。"))
+    return ImportedFileError(Text(f"{name} {what.en}.", f"{name} {what.zh}。"))
 
 
 def _gone(digest: str, field: str) -> RequestError:

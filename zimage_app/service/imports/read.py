@@ -91,6 +91,8 @@ def read_settings(data: bytes, name: str) -> Imported:
     Raises:
         ImportedFileError: the file is too large, damaged or of an unknown kind, or has no usable settings.
     """
+    if not data:
+        raise _refused(name, "is empty; take another file", "是空文件；请换一个文件")
     if len(data) > MAX_BYTES:
         raise _refused(name, f"is bigger than {MAX_BYTES >> 20} MB", f"超过 {MAX_BYTES >> 20} MB")
     try:

@@ -66,6 +66,11 @@ def opened_picture(
         raise UnreadablePicture(str(error)) from error
 
 
+def is_picture(data: bytes) -> bool:
+    """Whether data begins like a PNG, JPEG or WebP picture."""
+    return any(begins(data[:12]) for begins in _BEGINS.values())
+
+
 def check_picture(file: BinaryIO, formats: Sequence[str], max_pixels: int) -> None:
     """Walk a picture file's structure from its start, and rewind it.
 

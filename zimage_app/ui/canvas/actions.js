@@ -100,7 +100,16 @@
     const dialog = document.querySelector("dialog[open]");
     (dialog || document.body).append(toast);
     toast.showPopover();
+    placeToast(dialog);
     dialog?.addEventListener("close", () => hiding && showToast(), { once: true });
+  }
+
+  // Above the bar with Generate, where that is at the bottom as well.
+  function placeToast(dialog) {
+    toast.style.bottom = "";
+    const [bar, box] = [document.querySelector("#go"), toast].map((node) => node.getBoundingClientRect());
+    const covers = !dialog && bar.top < box.bottom && bar.bottom > box.top && bar.left < box.right;
+    if (covers) toast.style.bottom = `${innerHeight - bar.top + 8}px`;
   }
 
   function hideToast() {
@@ -115,19 +124,43 @@
 
   let deletions = []; // lists of ids that can be put back, the newest last
 
-  studio.order = async (what, ids) => {
+  // Has the server do something with pictures; returns the ids of those that it did it with, and null after a failure.
+  async function send(what, ids) {
     // The ids as one text: the server takes at most 5,000 elements.
     const data = await studio.postJson("history", { do: what, ids: ids.join() });
-    if (!data || data.error) {
-      studio.toast(data?.error || say("history_unreachable"));
-      return null;
-    }
-    for (const id of data.ids) known.delete(id);
+    if (data && !data.error) return data.ids;
+    studio.toast(data?.error || say("history_unreachable"));
+    return null;
+  }
+
+  const announce = (what, ids) => document.dispatchEvent(new CustomEvent("studio:pictures", { detail: { what, ids } }));
+
+  // Of pictures that were shown, but are no longer there.
+  function tellMissing(asked, found) {
+    const there = new Set(found);
+    const missing = asked.filter((id) => !there.has(id));
+    if (!missing.length) return;
+    studio.toast(say("history_missing", { count: missing.length }));
+    announce("delete", missing);
+  }
+
+  studio.order = async (what, ids) => {
+    const changed = await send(what, ids);
+    if (!changed) return null;
+    for (const id of changed) known.delete(id);
     if (what === "undo" || what === "empty") {
-      deletions = deletions.map((each) => each.filter((id) => !data.ids.includes(id))).filter((each) => each.length);
+      deletions = deletions.map((each) => each.filter((id) => !changed.includes(id))).filter((each) => each.length);
     }
-    document.dispatchEvent(new CustomEvent("studio:pictures", { detail: { what, ids: data.ids } }));
-    return data.ids;
+    announce(what, changed);
+    tellMissing(ids, changed);
+    return changed;
+  };
+
+  // The ids of pictures that are still there; null if the server doesn't answer.
+  studio.existing = async (ids) => {
+    const found = await send("find", ids);
+    if (found) tellMissing(ids, found);
+    return found;
   };
 
   studio.remove = async (ids) => {

@@ -1,4 +1,5 @@
-// Files that are dropped anywhere on the page or chosen with the button. The server reads their settings (drop.py),
+// Files that are dropped anywhere on the page, pasted or chosen with the button, and pictures of the page itself that are
+// dropped on the settings. The server reads their settings (drop.py),
 // which are filled in at once. A panel lists what was taken over and what not, and offers to undo. For a picture it
 // also offers to use it as the start picture (start.js); for one without settings, only that.
 const page = window.studio;
@@ -14,7 +15,14 @@ document.body.append(overlay);
 
 const begin = page.makeSequence();
 
-function showError(text) {
+// That files which were dropped together with others weren't used; empty if all were.
+function unread(files, ...used) {
+  const count = files.filter((file) => !used.includes(file)).length;
+  return count ? say("drop_unread", { count, all: files.length }) : "";
+}
+
+function showError(...texts) {
+  const text = texts.filter(Boolean).join(" ");
   find(".found").hidden = true;
   find(".problem").textContent = text;
   find(".problem").scrollIntoView({ block: "nearest" });
@@ -67,7 +75,7 @@ function openCard(title, notes) {
   find(".found").scrollIntoView({ block: "nearest" });
 }
 
-function show(file, found, count) {
+function show(file, found, ...notes) {
   const { name } = file;
   for (const list of ["taken", "translated", "left"]) fillList(list, found[list]);
   find(".take-settings").onclick = () => fill(found);
@@ -79,17 +87,17 @@ function show(file, found, count) {
   };
   fill(found);
   openCard(say("drop_from", { name, source: found.source }), [
-    count > 1 ? say("drop_one", { count }) : "",
+    ...notes,
     found.start?.file ? say("drop_start", { file: found.start.file }) : "",
     found.left.length ? "" : say("drop_all"),
   ]);
 }
 
 // A picture without settings is no error: it may be meant as a start picture.
-function showPlain(file, reason) {
+function showPlain(...notes) {
   for (const list of ["taken", "translated", "left"]) fillList(list, []);
   find(".undo").hidden = find(".take-settings").hidden = true;
-  openCard(say("drop_plain"), [reason]);
+  openCard(say("drop_plain"), notes);
 }
 
 function offerStart(file) {
@@ -112,15 +120,16 @@ function together(files, name) {
 
 function useAsStart(file) {
   awaited = "";
+  find(".problem").textContent = "";
   document.dispatchEvent(new CustomEvent("studio:start", { detail: file }));
 }
 
 async function read(files) {
-  const file = files.find((one) => one.name.endsWith(".json")) || files[0];
+  const file = files.find((one) => /\.json$/i.test(one.name)) || files[0];
   if (!file) return;
   const isPicture = /\.(png|jpe?g|webp)$/i.test(file.name);
-  if (isPicture && file.name === awaited) return useAsStart(file);
-  if (file.size > largest) return showError(say("drop_too_big", { name: file.name }));
+  if (isPicture && file.name === awaited) return startFrom(file, files);
+  if (file.size > largest) return showError(say("drop_too_big", { name: file.name }), unread(files, file));
   const isNewest = begin();
   find(".found").hidden = true;
   find(".problem").textContent = "";
@@ -136,10 +145,23 @@ async function read(files) {
   find(".choose").textContent = say("drop_choose");
   const start = found.start;
   if (start) start.mask = together(files, start.mask_file);
-  offerStart(start ? together(files, start.file) : isPicture ? file : null);
-  if (!found.error) return show(file, found, start ? 1 : files.length);
-  if (isPicture) return showPlain(file, found.error);
-  showError(found.error);
+  const first = start ? together(files, start.file) : found.plain || isPicture ? file : null;
+  const note = unread(files, file, first, start?.mask);
+  offerStart(first);
+  if (found.error) showError(found.error, note);
+  else if (found.plain) showPlain(found.plain, note);
+  else show(file, found, note);
+}
+
+// One of the files that were dropped together becomes the start picture.
+function startFrom(file, files) {
+  useAsStart(file);
+  tellUnread(files, file);
+}
+
+function tellUnread(files, file) {
+  const note = unread(files, file);
+  if (note) page.toast(note);
 }
 
 // The button
@@ -172,31 +194,74 @@ find(".found").onkeydown = (event) => {
   close();
 };
 
-// Dropping anywhere: caught in the capture phase, before Gradio's components take the file
+// Dropping: caught in the capture phase, before Gradio's components take the file. A picture of the page itself comes as
+// an address; it is taken at the settings only, so that a slip of the mouse in the history changes nothing.
 
-const holdsFiles = (event) => event.dataTransfer?.types.includes("Files");
+const holds = (event, type) => Boolean(event.dataTransfer?.types.includes(type));
+const typed = (event) => event.target.closest?.("input, textarea, [contenteditable]");
+const takes = (event) =>
+  holds(event, "Files") ||
+  (holds(event, "text/uri-list") && Boolean(event.target.closest?.("#left")) && !typed(event));
+
+// The path of the whole picture for that of its thumbnail.
+const whole = (path) => path.replace(/(\/pictures\/[^/]+)\.jpg$/, "$1.png").replace(/(\/inputs\/[^/]+)\.jpg$/, "$1");
+
+// A picture of the page itself, or a preview, as a file; nothing if it can't be had.
+async function fetchPicture(text) {
+  const { protocol, origin, pathname } = new URL(text);
+  const isPreview = protocol === "data:";
+  if (!isPreview && origin !== location.origin) return showError(say("drop_foreign"));
+  const answer = await fetch(isPreview ? text : whole(pathname)).catch(() => null);
+  if (!answer?.ok) return showError(await page.reason(answer));
+  return new File([await answer.blob()], isPreview ? "preview.jpg" : lastName(whole(pathname)));
+}
+
+function take(files, target) {
+  const into = (place) => target.closest?.(place);
+  if (into(".many .batch")) {
+    document.dispatchEvent(new CustomEvent("studio:batch", { detail: files[0] }));
+    tellUnread(files, files[0]);
+  } else if (into(".start")) startFrom(files[0], files);
+  else read(files);
+}
+
 function hover(event) {
-  if (!holdsFiles(event)) return;
+  overlay.hidden = !takes(event);
+  if (overlay.hidden) return;
   event.preventDefault();
   event.stopPropagation();
   event.dataTransfer.dropEffect = "copy";
-  overlay.hidden = false;
 }
 addEventListener("dragenter", hover, true);
 addEventListener("dragover", hover, true);
 addEventListener("dragleave", (event) => (overlay.hidden ||= !event.relatedTarget), true);
 addEventListener(
   "drop",
-  (event) => {
-    if (!holdsFiles(event)) return;
+  async (event) => {
+    overlay.hidden = true;
+    if (!takes(event)) return;
     event.preventDefault();
     event.stopPropagation();
-    overlay.hidden = true;
+    const { target } = event;
     const files = [...event.dataTransfer.files];
-    const into = (place) => event.target.closest?.(place);
-    if (into(".many .batch")) document.dispatchEvent(new CustomEvent("studio:batch", { detail: files[0] }));
-    else if (into(".start")) useAsStart(files[0]);
-    else read(files);
+    const [address] = event.dataTransfer.getData("text/uri-list").split(/[\r\n]+/);
+    const picture = files.length || !address ? null : await fetchPicture(address);
+    if (picture) files.push(picture);
+    if (files.length) take(files, target);
+  },
+  true
+);
+
+// Pasting: files are taken as if they were dropped. Text that is pasted into a field stays text, also where the program
+// that it comes from adds a picture of it, as spreadsheets do.
+addEventListener(
+  "paste",
+  (event) => {
+    const { files, types } = event.clipboardData;
+    if (!files.length || document.querySelector("dialog[open]") || (typed(event) && types.includes("text/plain"))) return;
+    event.preventDefault();
+    event.stopPropagation();
+    read([...files]);
   },
   true
 );

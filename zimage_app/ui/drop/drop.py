@@ -17,7 +17,9 @@ from zimage_app.domain.card import ModelCard
 from zimage_app.domain.errors import BusyError, ImportedFileError
 from zimage_app.domain.request import parse_request
 from zimage_app.domain.text import Language
+from zimage_app.service.generation.start_pictures import check_upload
 from zimage_app.service.imports import MAX_BYTES, Imported, fitted, read_settings
+from zimage_app.service.pictures.picture_files import is_picture
 from zimage_app.service.studio import Studio
 from zimage_app.ui.fields.values import Values, request_values
 from zimage_app.ui.http import NO_STORE, Data
@@ -50,14 +52,28 @@ async def read_upload(request: Request, max_bytes: int, default_name: str) -> tu
 
 
 def answer(studio: Studio, file: bytes, name: str, language: Language) -> Data:
-    """Return a file's settings with lists of what was taken over, translated and left out, or an ``error``."""
+    """Return a file's settings with lists of what was taken over, translated and left out.
+
+    Without settings, there is only the reason: ``plain`` of a picture to start from, else ``error``.
+    """
     try:
         imported = read_settings(file, name)
     except ImportedFileError as error:
-        return {"error": studio.redacted(error.text).to(language)}
+        fault = _fault(file, name) if is_picture(file) else error
+        reason = studio.redacted((fault or error).text).to(language)
+        return {"plain" if fault is None else "error": reason}
     if not imported.exact:
         imported = fitted(imported, studio.loras, {card.name: card.family for card in studio.cards()})
     return _data(imported, language)
+
+
+def _fault(file: bytes, name: str) -> ImportedFileError | None:
+    """What is wrong with a picture to start from, if anything is."""
+    try:
+        check_upload(file, name)
+    except ImportedFileError as error:
+        return error
+    return None
 
 
 def _data(imported: Imported, language: Language) -> Data:

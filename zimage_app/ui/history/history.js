@@ -18,6 +18,7 @@ let failed = false; // the last request
 let reading = false; // the server is still reading the folder
 const readingMs = 700; // milliseconds between two requests while it does
 const selected = new Map();
+let refiltered = false; // the filters have changed since the last answer
 const isOpen = () => document.querySelector("#right")?.dataset.view === "history";
 
 // Requests to the server
@@ -45,6 +46,8 @@ async function load() {
   reading = data.reading;
   items = data.items;
   pages = data.pages;
+  if (refiltered) keepSelected(items);
+  refiltered = false;
   wanted.page = data.page;
   sessionStorage.setItem(WANTED, JSON.stringify(wanted));
   draw(data);
@@ -92,14 +95,18 @@ function dismiss() {
   return makeButton("dismiss", "×", say("history_dismiss"), () => showMessage(""));
 }
 
-function downloadZip(ids) {
+// A form, so that the browser writes the answer to disk as it comes; into a frame, so that a failure leaves the page.
+async function downloadZip(ids) {
+  const there = await page.existing(ids);
+  if (!there?.length) return;
   const form = make("form");
   form.method = "post";
+  form.target = "history-zip";
   form.action = "history/zip";
   form.hidden = true;
   const field = make("input");
   field.name = "ids";
-  field.value = ids.join(",");
+  field.value = there.join(",");
   form.append(field);
   document.body.append(form);
   form.submit();
@@ -304,6 +311,12 @@ function toggle(id, range = false) {
   drawSelection();
 }
 
+// Drops from the selection what a changed filter no longer shows.
+function keepSelected(list) {
+  const ids = new Set(list.map((item) => item.id));
+  for (const id of [...selected.keys()]) if (!ids.has(id)) selected.delete(id);
+}
+
 function selectPage() {
   for (const item of items) selected.set(item.id, item);
   drawSelection();
@@ -359,8 +372,14 @@ function step(key, card) {
   }
 }
 
+// The selected pictures of this page of the list; without any, the focused one.
+function seenOr(id) {
+  const seen = items.map((item) => item.id).filter((each) => selected.has(each));
+  return seen.length ? seen : [id];
+}
+
 const keys = {
-  Delete: (id) => !wanted.trash && remove(selected.size ? [...selected.keys()] : [id]),
+  Delete: (id) => !wanted.trash && remove(seenOr(id)),
   " ": (id) => toggle(id),
   s: (id) => !wanted.trash && star([id], !items.find((item) => item.id === id).starred),
   PageUp: async () => (await changePage(-1)) && focusCard(),
@@ -395,6 +414,7 @@ root.onkeydown = (event) => {
 
 function filter(changes) {
   Object.assign(wanted, changes, { page: 1 });
+  refiltered = true;
   load();
 }
 

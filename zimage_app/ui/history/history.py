@@ -68,7 +68,7 @@ def comparison_data(pictures: Iterable[SavedPicture], language: Language) -> Dat
 
 
 def change(history: History, owner: str, order: object) -> Data:
-    """Carry out an order such as ``{"do": "star", "ids": [...]}``; return the ids that were changed.
+    """Carry out an order such as ``{"do": "star", "ids": [...]}``; return the ids that were changed (``find``: found).
 
     Raises:
         RequestError: the order is unknown.
@@ -80,6 +80,7 @@ def change(history: History, owner: str, order: object) -> Data:
         "unstar": lambda ids: history.favourite(ids, owner, on=False),
         "delete": lambda ids: history.delete(ids, owner),
         "undo": lambda ids: history.undo(ids, owner),
+        "find": lambda ids: history.existing(ids, owner),
         "empty": lambda _: history.empty_trash(owner),
     }
     return {"ids": chosen_action(changes, given.get("do"))(known_ids(given.get("ids")))}

@@ -1,6 +1,6 @@
 // The editor for a start picture's mask. Opened by the event studio:mask, whose detail is the page's start picture
-// ({picture, mask, extend, feather, differential, paste}) with callbacks: "use" for the changed settings, "shape" for
-// the canvas's width and height, "showError" for a message. The mask is the alpha channel of the .paint canvas; it is
+// ({picture, mask, extend, feather, differential, paste}) with callbacks: "use" for the changed settings and, if the stages
+// get its proportions, the canvas's width and height; "showError" for a message. The mask is the alpha channel of the .paint canvas; it is
 // uploaded as a picture that is white where it is painted.
 const page = window.studio;
 const { make, makeButton, say } = page;
@@ -289,6 +289,7 @@ find(".extend").append(
     const label = make("label", side, say(`mask_${side}`));
     const input = make("input");
     Object.assign(input, { type: "number", min: 0, max: props.bounds.extend, step: 16 });
+    input.onchange = () => (input.value = extend[place]);
     input.oninput = () => {
       extend[place] = Math.min(props.bounds.extend, Math.max(0, Math.round(Number(input.value) || 0)));
       arrange();
@@ -303,9 +304,11 @@ find(".brush-size input").oninput = (event) => resizeBrush(Number(event.target.v
 find(".feather input").max = props.bounds.feather;
 find(".feather input").oninput = drawHalo;
 find(".shape").onclick = () => {
-  opener.shape(...canvasSize());
-  find(".state").textContent = say("mask_shaped");
+  setShaping(!shaping());
+  find(".state").textContent = shaping() ? say("mask_shaped") : "";
 };
+const shaping = () => find(".shape").getAttribute("aria-pressed") === "true";
+const setShaping = (on) => find(".shape").setAttribute("aria-pressed", String(on));
 find(".cancel").onclick = () => root.close();
 find(".apply").onclick = apply;
 root.oncancel = (event) => {
@@ -353,6 +356,7 @@ async function open(detail) {
   find(".feather input").value = isNew ? usualFeather : start.feather || 0;
   find(".differential input").checked = typeof start.differential === "number";
   find(".paste input").checked = start.paste !== false;
+  setShaping(false);
   choose("paint");
   resizeBrush(Math.max(image.naturalWidth, image.naturalHeight) / 12);
   cursor = { x: canvas.width / 2, y: canvas.height / 2 };
@@ -389,13 +393,14 @@ async function apply() {
   if (answer.error) return;
   const keeps = isPainted || extend.some((side) => side);
   const differential = find(".differential input").checked ? opener.start.differential || 1 : null;
-  opener.use({
+  const changes = {
     mask: answer.picture,
     extend: [...extend],
     feather: keeps ? Number(find(".feather input").value) : 0,
     differential: keeps ? differential : null,
     paste: find(".paste input").checked,
-  });
+  };
+  opener.use(changes, shaping() ? canvasSize() : null);
   root.close();
 }
 

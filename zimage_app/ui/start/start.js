@@ -97,9 +97,11 @@ find(".fit span").textContent = say("start_fit");
 find(".fit select").replaceChildren(...["crop", "stretch"].map((fit) => new Option(say(`start_${fit}`), fit)));
 find(".fit select").onchange = (event) => change({ ...chosen(), fit: event.target.value });
 find(".part").onclick = () => {
-  const use = (changes) => change({ ...chosen(), ...changes });
-  const shape = (width, height) => trigger("shape", { width, height });
-  document.dispatchEvent(new CustomEvent("studio:mask", { detail: { start: chosen(), use, shape, showError } }));
+  const use = (changes, size) => {
+    change({ ...chosen(), ...changes });
+    if (size) trigger("shape", { width: size[0], height: size[1] });
+  };
+  document.dispatchEvent(new CustomEvent("studio:mask", { detail: { start: chosen(), use, showError } }));
 };
 page.setLabel(find(".remove"), say("start_remove"));
 find(".remove").onclick = () => {

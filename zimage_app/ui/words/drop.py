@@ -27,7 +27,14 @@ DROP_WORDS: dict[str, Text] = {
     "drop_left": Text("Not carried over ({count})", "未带入（{count}）"),
     "drop_all": Text("Everything was carried over.", "全部参数都已带入。"),
     "drop_start": Text("It begins with {file}: choose it as start picture.", "它从 {file} 开始：请将其选为起始图片。"),
-    "drop_one": Text("Of {count} files the first was read.", "共 {count} 个文件，只读取了第一个。"),
+    "drop_unread": Text(
+        "Not read: {count} of {all} files; drop them one at a time.",
+        "共 {all} 个文件，其中 {count} 个未读取；请逐个拖入。",
+    ),
+    "drop_foreign": Text(
+        "This picture is on another site, which this app doesn't ask; save it, then drop the file.",
+        "这张图片在其他网站上，本程序不会访问；请先保存，再拖入文件。",
+    ),
     "drop_close": Text("Close", "关闭"),
     "drop_too_big": Text("{name} is bigger than 64 MB.", "{name} 超过 64 MB。"),
     "drop_unreachable": Text("The file could not be read; the app may have stopped.", "文件无法读取，程序可能已停止。"),

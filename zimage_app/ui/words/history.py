@@ -40,6 +40,7 @@ HISTORY_WORDS: dict[str, Text] = {
     "history_zip": Text("Download ZIP", "打包下载"),
     "history_delete": Text("Delete", "删除"),
     "history_deleted": Text("{count} moved to the trash.", "已将 {count} 张移到回收站。"),
+    "history_missing": Text("Pictures that are no longer there: {count}.", "有 {count} 张图片已不存在。"),
     "history_undo": Text("Undo", "撤销"),
     "history_restore": Text("Restore", "恢复"),
     "history_restored": Text("{count} restored.", "已恢复 {count} 张。"),

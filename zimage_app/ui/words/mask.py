@@ -40,7 +40,7 @@ MASK_WORDS: dict[str, Text] = {
     "mask_bottom": Text("Bottom", "下"),
     "mask_canvas": Text("Canvas {width}×{height}", "画布 {width}×{height}"),
     "mask_shape": Text("Give the stages this shape", "让各阶段采用此比例"),
-    "mask_shaped": Text("The stages have this shape now.", "各阶段已采用此比例。"),
+    "mask_shaped": Text("With Use it, the stages get this shape.", "点「使用蒙版」后，各阶段将采用此比例。"),
     "mask_nothing": Text("Nothing is marked: all of the picture is redrawn.", "没有选择区域：将重绘整张图片。"),
     "mask_part": Text("{percent} % of the canvas is redrawn.", "将重绘画布的 {percent}%。"),
     "mask_pasted": Text("The kept part is pasted back", "保留部分已贴回原像素"),

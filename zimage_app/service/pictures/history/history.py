@@ -105,6 +105,10 @@ class History:
         """Return (stage number from 1, path) of the stage pictures saved with a picture."""
         return stage_files(picture.path)
 
+    def existing(self, ids: Iterable[str], owner: str | None) -> list[str]:
+        """Return the ids of those pictures that exist and that this owner may see."""
+        return [each for each in dict.fromkeys(ids) if self._found(each, owner)]
+
     def zip(self, ids: Iterable[str], owner: str | None) -> Iterator[bytes]:
         """Yield a ZIP of pictures and their stage pictures; ids of other owners' or unknown pictures are skipped."""
         pictures = [picture for each in dict.fromkeys(ids) if (picture := self._found(each, owner))]
@@ -118,7 +122,7 @@ class History:
         Raises:
             StorageError: the file of favourites can't be written.
         """
-        mine = [each for each in ids if self._found(each, owner)]
+        mine = self.existing(ids, owner)
         self._favourites.mark(mine, on=on)
         self._sync_favourites()
         return mine

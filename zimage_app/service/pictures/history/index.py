@@ -256,9 +256,8 @@ def _known(connection: sqlite3.Connection, folder: str) -> dict[str, tuple[int, 
 def _put(connection: sqlite3.Connection, rows: Iterable[FileRow]) -> None:
     names, marks = ", ".join(_COLUMNS), ", ".join("?" * len(_COLUMNS))
     for row in rows:
-        connection.execute(
-            f"INSERT OR REPLACE INTO files ({names}, shown, sum) VALUES ({marks}, 0, ?)", (*row, _sum(row))
-        )
+        _forget(connection, row[:1])  # a path may have held another picture, whose copies must be listed then
+        connection.execute(f"INSERT INTO files ({names}, shown, sum) VALUES ({marks}, 0, ?)", (*row, _sum(row)))
         _choose_listed_copy(connection, row[_COLUMNS.index("id")])
 
 
