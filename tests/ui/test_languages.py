@@ -122,7 +122,11 @@ def test_every_text_is_in_the_readers_language(
         assert not {
             letter for text in texts if text != about for letter in CHINESE.findall(text) if not in_big5(letter)
         }
-    assert not [text for text in texts if re.search(r"__i18n__|\{\w+\}|undefined|(number input|range slider) for", text) and text != about]
+    assert not [
+        text
+        for text in texts
+        if re.search(r"__i18n__|\{\w+\}|undefined|(number input|range slider) for", text) and text != about
+    ]
 
 
 def test_nothing_of_the_users_is_converted(furnished: tuple[str, QuickPageStudio], visitor: Visit) -> None:
