@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
@@ -18,6 +19,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
+from zimage_app.domain.errors import StudioError
 from zimage_app.domain.similar_names import similar_names
 from zimage_app.domain.text import Text
 from zimage_app.domain.validation_errors import refusal, request_error
@@ -228,10 +230,20 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(flag_of(name), default=argparse.SUPPRESS, help=_help(field), **more)
 
 
-def load_settings(flags: Mapping[str, Any], environment: Mapping[str, str], folder: Path | None = None) -> Settings:
+Report = Callable[[StudioError], None]
+"""Takes the error of a setting, which then keeps its default."""
+
+
+def load_settings(
+    flags: Mapping[str, Any],
+    environment: Mapping[str, str],
+    folder: Path | None = None,
+    report: Report | None = None,
+) -> Settings:
     """The settings, by rising precedence: defaults, those of a Space, file, environment, flags.
 
-    Without ``folder`` the settings file is read from the user's folder.
+    Without ``folder`` the settings file is read from the user's folder. ``report`` takes the errors of file and
+    variables, which are raised without it.
 
     Raises:
         RequestError: a flag or a variable is invalid; names it, its value and what is allowed.
@@ -241,22 +253,37 @@ def load_settings(flags: Mapping[str, Any], environment: Mapping[str, str], fold
     home = Path(given.get("home") or environment.get(variable_of("home")) or HOME_FOLDER).expanduser()
     file = _file(flags.get(CONFIG) or environment.get(variable_of(CONFIG)), folder or home)
     settled = space_settings(environment)
-    settled |= {} if file is None else read_file(file)
-    settled |= _checked(_from_environment(environment), variable_of)
+    settled |= {} if file is None else read_file(file, report)
+    for name, text in _from_environment(environment).items():
+        with _reporting(report):
+            settled |= _checked({name: text}, variable_of)
     settled |= _checked(given, flag_of)
     return Settings(**settled)
 
 
-def read_file(path: Path) -> dict[str, Any]:
+def read_file(path: Path, report: Report | None = None) -> dict[str, Any]:
     """The validated settings of a YAML file; relative paths start at its folder.
 
     Raises:
-        StorageError: the file is invalid; names the file, line, column and problem.
+        StorageError: without ``report``, where the file is invalid; names the file, line, column and problem.
     """
-    with reading():
-        reader = YamlReader(path)
-        nodes = reader.fields(reader.tree(), tuple(_writable()))
-        return {name: _value(reader, name, node) for name, node in nodes.items()}
+    reader = YamlReader(path)
+    settled = {}
+    with _reporting(report), reading():
+        for name, node in reader.fields(reader.tree(), tuple(_writable())).items():
+            with _reporting(report), reading():
+                settled[name] = _value(reader, name, node)
+    return settled
+
+
+@contextmanager
+def _reporting(report: Report | None) -> Iterator[None]:
+    try:
+        yield
+    except StudioError as error:
+        if report is None:
+            raise
+        report(error)
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[Text]:
