@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from zimage_app.cli.terminal import bad_input
-from zimage_app.domain.errors import RequestError, StorageError
+from zimage_app.domain.errors import ModelError, RequestError, StorageError
 from zimage_app.domain.text import Text
 from zimage_app.service.setup.config import StudioConfig
 from zimage_app.service.setup.settings import Report, flag_of, load_settings
@@ -45,7 +45,7 @@ def config_of(options: argparse.Namespace | None = None, report: Report | None =
 
     Raises:
         RequestError, BadInputError: a flag or a setting in the environment or in studio.yaml is invalid, ``--out``
-            names a picture, or ``--device`` several devices.
+            names a picture, or ``--device`` several devices or one that is not on this machine.
     """
     given = {name: value for name in _FLAGS if (value := _value(options, name)) is not None}
     with bad_input(StorageError):  # in studio.yaml
@@ -67,6 +67,11 @@ def config_of(options: argparse.Namespace | None = None, report: Report | None =
                 f"{settings.device}：一条命令只在一个设备上计算；请指定一个，如 cuda:1",
             ),
         )
+    if "device" in given and config.device not in (None, "cpu"):
+        from zimage_app.models.device import named_device  # imports torch, which takes seconds
+
+        with bad_input(ModelError):
+            named_device(config.device)
     return config
 
 
