@@ -20,6 +20,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic.fields import FieldInfo
 
 from zimage_app.domain.errors import StudioError
+from zimage_app.domain.settings.knob import Form
 from zimage_app.domain.similar_names import similar_names
 from zimage_app.domain.text import Text
 from zimage_app.domain.validation_errors import refusal, request_error
@@ -97,8 +98,17 @@ class Settings(BaseModel):
     ] = None
     fetch: Annotated[bool, _about("fetch that model first, where it is not here yet")] = False
     device: Annotated[
-        str | None,
-        Field(pattern=rf"^(auto|all|{_DEVICE}(,{_DEVICE}){{0,31}})$"),
+        Annotated[
+            str,
+            Form(
+                rf"^(auto|all|{_DEVICE}(,{_DEVICE}){{0,31}})$",
+                Text(
+                    "must be auto, all, cpu, mps, cuda or xpu, with a number as in cuda:1, or several with commas",
+                    "必须是 auto、all、cpu、mps、cuda 或 xpu，可带编号，如 cuda:1；多个用英文逗号隔开",
+                ),
+            ),
+        ]
+        | None,
         _about(
             "where models compute: auto, cpu, cuda, cuda:1, xpu or mps; several with commas, or all",
             "DEVICE",
@@ -138,7 +148,13 @@ class Settings(BaseModel):
     trusted_proxy: Annotated[tuple[_Network, ...], _about("trust X-Forwarded-For from this proxy", "ADDRESS")] = ()
     root_path: Annotated[
         str,
-        Field(pattern=r"^(/[A-Za-z0-9._~-]+)*/?$"),
+        Form(
+            r"^(/[A-Za-z0-9._~-]+)*/?$",
+            Text(
+                "must be a path that begins with /, as /studio, of letters, digits and . _ ~ - only",
+                "必须是以 / 开头的路径，如 /studio，只含英文字母、数字和 . _ ~ -",
+            ),
+        ),
         _about("path that a proxy serves the app below, as /studio", "PATH"),
     ] = ""
     home: Annotated[
