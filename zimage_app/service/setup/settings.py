@@ -283,7 +283,7 @@ def read_file(path: Path, report: Report | None = None) -> dict[str, Any]:
     Raises:
         StorageError: without ``report``, where the file is invalid; names the file, line, column and problem.
     """
-    reader = YamlReader(path)
+    reader = YamlReader(path, whole_path=True)
     settled = {}
     with _reporting(report), reading():
         for name, node in reader.fields(reader.tree(), tuple(_writable())).items():
