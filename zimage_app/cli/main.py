@@ -27,7 +27,7 @@ from zimage_app.cli.plan import add_plan_command
 from zimage_app.cli.presets import add_presets_command
 from zimage_app.cli.status import add_status_command
 from zimage_app.cli.support import add_support_command
-from zimage_app.cli.terminal import BAD_INPUT, BadInputError, EscapingStream, language, notify, print_error, status_of
+from zimage_app.cli.terminal import BAD_INPUT, BadInputError, EscapingStream, language, print_error, status_of, stopped
 from zimage_app.cli.upscale import add_upscale_command
 from zimage_app.cli.wildcards import add_wildcards_command
 from zimage_app.domain.errors import RequestError, StudioError
@@ -35,7 +35,6 @@ from zimage_app.domain.text import Text
 from zimage_app.domain.version import __version__
 from zimage_app.service.setup.settings import variable_of
 
-INTERRUPTED = 130
 APP = "app"
 """The command that starts the page; ``zimage_app/__main__.py`` runs it, because this package can't import the page."""
 
@@ -113,5 +112,4 @@ def _run(options: argparse.Namespace) -> int:
     except StudioError as error:
         return print_error(error, 1)
     except KeyboardInterrupt:
-        notify(Text("Stopped.", "已停止。"))
-        return INTERRUPTED
+        return stopped()
