@@ -280,3 +280,27 @@ def test_ctrl_c_while_the_program_still_imports_is_one_word(
     finally:
         gc.enable()
     assert capsys.readouterr().err == "Stopped.\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("history --search boat show x", "--search has no effect before show"),
+        ("models --json check demo", "--json has no effect before check"),
+        ("presets --json diff a b", "--json has no effect before diff"),  # it would be reset to diff's own default
+        ("jobs --json pause", "--json has no effect before pause"),
+    ],
+)
+def test_a_flag_that_has_no_effect_where_it_stands_is_refused(
+    command: str, words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LC_ALL", "C")
+    with pytest.raises(SystemExit) as stopped:
+        main(command.split())
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.startswith(words)
+
+
+def test_the_folders_may_stand_before_an_action(tmp_path: Path) -> None:
+    assert main(["models", "--models-dir", str(tmp_path), "check", "demo"]) == 0
+    assert build_parser().parse_args(["history", "--outputs", "here", "empty"]).outputs == Path("here")
