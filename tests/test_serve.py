@@ -65,6 +65,21 @@ def test_bad_flags_end_with_one_sentence(
     assert said.out == ""
 
 
+@pytest.mark.parametrize(("flag", "below"), [("--home", "outputs"), ("--outputs", "")])
+def test_a_folder_that_cannot_be_made_ends_the_start_with_one_sentence(
+    flag: str, below: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LC_ALL", "C")
+    (tmp_path / "file").touch()
+    folder = tmp_path / "file" / "below"
+    with pytest.raises(SystemExit) as stopped:
+        main([flag, str(folder)])
+    said = capsys.readouterr()
+    assert stopped.value.code == 2
+    assert said.err.startswith(f"{flag}: the folder {folder / below} can't be made or written (")
+    assert (said.err.count("\n"), said.out) == (1, "")
+
+
 def test_bad_flags_are_told_in_the_terminals_language_though_its_locale_is_not_installed(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

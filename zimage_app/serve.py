@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import errno
 import gc
 import io
 import os
@@ -15,12 +16,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from zimage_app.cli import terminal
 from zimage_app.cli.flag_errors import flag_error
-from zimage_app.domain.errors import StudioError
+from zimage_app.domain.errors import RequestError, StudioError, system_reason
 from zimage_app.domain.text import Language, Text, visible
 from zimage_app.rest.app import rest_routes
 from zimage_app.service.diagnostics.housekeeping import start_cleanup
@@ -28,7 +30,7 @@ from zimage_app.service.diagnostics.logs import LogSettings, start_logging
 from zimage_app.service.library.first_fetch import fetch_first
 from zimage_app.service.setup.config import ROOT
 from zimage_app.service.setup.network import DEFAULT_PORT, address_of, choose_port
-from zimage_app.service.setup.settings import Settings, add_flags, load_settings, unknown_variables
+from zimage_app.service.setup.settings import Settings, add_flags, flag_of, load_settings, unknown_variables
 from zimage_app.service.setup.space import import_spaces, on_space, on_zero_gpu
 from zimage_app.service.studio import Studio
 from zimage_app.ui.launch import start
@@ -43,6 +45,8 @@ _NO_LINK = Text(
     "未能建立公开链接：无法下载隧道程序，或连不上其服务器。页面仍可在本机使用；可稍后再试，"
     "或改用自己的反向代理并加 --public。",
 )
+
+_FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 
 class _AppParser(argparse.ArgumentParser):
@@ -79,6 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         credentials = replace(credentials, local_key=secrets.token_hex(32))
         if settings.mcp:
             require_mcp(logins=bool(credentials.users))
+        _require_outputs(settings)
         port = choose_port(settings.host, settings.port)
         start_logging(LogSettings(settings.outputs, settings.log_level, settings.log_json))
         if settings.home != ROOT:
@@ -104,6 +109,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 _serve(studio, settings, port, middleware_config(settings, credentials, os.environ))
         finally:
             studio.close()
+
+
+def _require_outputs(settings: Settings) -> None:
+    """Make the folder of pictures; raises RequestError where it can't be made or written, but not on a full disk."""
+    try:
+        settings.outputs.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=settings.outputs):
+            pass
+    except OSError as error:
+        if error.errno in _FULL_DISK:  # pictures are kept in memory until there is room
+            return
+        below_home = settings.outputs == settings.home / "outputs"
+        reason = system_reason(error)
+        raise RequestError(
+            flag_of("home" if below_home else "outputs"),
+            Text(
+                f"the folder {settings.outputs} can't be made or written ({reason}); name another, or give access",
+                f"无法创建或写入文件夹 {settings.outputs}（{reason}）；请指定其他文件夹，或授予权限",
+            ),
+        ) from error
 
 
 class _Terminated(BaseException):

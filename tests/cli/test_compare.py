@@ -73,17 +73,24 @@ def test_folders_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert all(35 < row["psnr"] < 45 and 0.5 < row["ssim"] < 1 for row in rows)
 
 
-@pytest.mark.parametrize("case", ["size", "none", "gone"])
+@pytest.mark.parametrize("case", ["size", "none", "gone", "nowhere", "settings", "broken"])
 def test_what_cannot_be_compared_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str], case: str) -> None:
     first = write(tmp_path / "one" / "a.png", picture(0))
     second = write(tmp_path / "two" / "b.png", picture(0)[:40])
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no picture")
     pair, words = {
         "size": ((first, second), "48x64 / 48x40"),
         "none": ((first.parent, second.parent), "no PNG files of the same name"),
-        "gone": ((first, tmp_path / "gone.png"), "gone.png is not a readable PNG"),
+        "gone": ((first, tmp_path / "gone.png"), f"B: there is no file or folder {tmp_path / 'gone.png'}"),
+        "nowhere": (("/nope", first), "A: there is no file or folder /nope"),
+        "settings": (("turbo-1024", "nope.json"), "B: there is no file or folder nope.json"),
+        "broken": ((first, broken), "broken.png is not a readable PNG"),
     }[case]
     assert main(["compare", *map(str, pair)]) == 2
-    assert words in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert words in told
+    assert told.count("\n") == 1  # no notice on LPIPS before it
 
 
 def test_two_settings_are_made_and_compared(

@@ -43,3 +43,26 @@ def test_as_json_it_is_one_object(tmp_path: Path, capsys: pytest.CaptureFixture[
     data = json.loads(capsys.readouterr().out)
     assert data["problems"] == 1
     assert [each["about"] for each in data["findings"] if each["level"] == "problem"] == ["模型"]
+
+
+def test_a_wrong_settings_file_is_a_finding_and_the_other_checks_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "studio.yaml").write_text("port: abc\noutputs: pictures\n", encoding="utf-8")
+    monkeypatch.setenv("ZIMAGE_HOME", str(tmp_path))
+    assert main(["doctor", "--json"]) == 1
+    findings = json.loads(capsys.readouterr().out)["findings"]
+    (problem,) = [each["text"] for each in findings if each["level"] == "problem"]
+    assert "第 1 行第 7 个字符：port：" in problem
+    assert [each["about"] for each in findings if each["about"] == "设置"] == ["设置"]  # and not also understood
+    assert any(str(tmp_path / "pictures") in each["text"] for each in findings)  # what is right counts
+
+
+@pytest.mark.parametrize("command", ["generate x", "history", "status", "models", "models fetch demo", "presets"])
+def test_a_wrong_settings_file_is_bad_input_of_every_other_command(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "studio.yaml").write_text("port: abc\n", encoding="utf-8")
+    monkeypatch.setenv("ZIMAGE_HOME", str(tmp_path))
+    assert main(command.split()) == 2
+    assert "第 1 行第 7 个字符：port：" in capsys.readouterr().err

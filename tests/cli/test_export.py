@@ -16,9 +16,10 @@ from zimage_app.service.pictures.gallery import Gallery
 BOAT = ["a red boat", "--model", "demo", "--seed", "42"]
 
 
-def test_the_settings_of_the_flags(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("flag", ["--to", "--out"])
+def test_the_settings_of_the_flags(tmp_path: Path, capsys: pytest.CaptureFixture[str], flag: str) -> None:
     target = tmp_path / "boat.json"
-    assert main(["export", *BOAT, "--set", "stages.0.steps=7", "--to", str(target)]) == 0
+    assert main(["export", *BOAT, "--set", "stages.0.steps=7", flag, str(target)]) == 0
     said = capsys.readouterr()
     assert said.out == ""
     assert "demo lies in folders here" in said.err

@@ -25,11 +25,20 @@ def test_a_device_is_read_as_the_app_reads_it(
 ) -> None:
     monkeypatch.setenv("LC_ALL", "C")
     assert config("--device", "auto").device is None
-    assert config("--device", "cuda:1").device == "cuda:1"
+    assert config("--device", "cpu").device == "cpu"
     assert main(["generate", "x", "--device", "gpu"]) == 2
     assert capsys.readouterr().err.startswith('--device: "gpu"')
     assert main(["generate", "x", "--device", "cuda:0,cuda:1"]) == 2
     assert "--device: cuda:0,cuda:1: a command computes on one device" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["generate", "plan", "export"])
+def test_a_device_that_is_not_here_is_refused_before_anything_is_made(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LC_ALL", "C")
+    assert main([command, "x", "--device", "cuda:99"]) == 2
+    assert "device 'cuda:99' is not on this machine; use one of " in capsys.readouterr().err
 
 
 def test_a_commands_folder_may_be_the_current_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

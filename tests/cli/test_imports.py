@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,6 +54,34 @@ def test_json_holds_settings_that_a_request_takes(tmp_path: Path, capfd: pytest.
     again.write_text(json.dumps(data["settings"]), encoding="utf-8")
     assert main(["import", str(again), "--json", *places]) == 0
     assert json.loads(capfd.readouterr().out)["settings"] == data["settings"]
+    again.write_text(json.dumps(data), encoding="utf-8")
+    assert main(["import", str(again), "--json", *places]) == 0
+    assert json.loads(capfd.readouterr().out)["settings"] == data["settings"]
+
+
+@pytest.mark.parametrize("kept", [lambda data: data, lambda data: data["settings"]])
+def test_what_import_prints_is_what_generate_takes(
+    kept: Callable[[dict[str, Any]], object], infotext: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["import", str(infotext), "--json"]) == 0
+    again = tmp_path / "again.json"
+    again.write_text(json.dumps(kept(json.loads(capfd.readouterr().out))), encoding="utf-8")
+    assert main(["generate", "--from", str(again), "--model", "demo", "--json", "--out", str(tmp_path)]) == 0
+    made = json.loads(capfd.readouterr().out)
+    request = made["request"]
+    assert "identical" not in made  # there is no picture to compare with
+    assert (request["prompt"], request["seed"], request["stages"][0]["width"]) == ("a boat", 7, 64)
+
+
+def test_a_start_picture_that_is_only_named_is_asked_for(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    data = {"source": "x", "exact": False, "model": "", "settings": {"prompt": "a"}, "taken": [], "left": []}
+    path = tmp_path / "named.json"
+    path.write_text(json.dumps(data | {"start": {"file": "boat.png", "settings": {"stage": 1}}}), encoding="utf-8")
+    assert main(["import", str(path), "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["start"]["file"] == "boat.png"
+    path.write_text(json.dumps(data | {"start": {"file": 3}}), encoding="utf-8")
+    assert main(["import", str(path)]) == 2
+    assert "start" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("command", [["import"], ["generate", "--from"]])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -15,6 +18,7 @@ from PIL import Image
 from rich.progress import Progress
 
 from tests.service.records import a_picture, a_record
+from zimage_app import __main__ as program
 from zimage_app import load_generator
 from zimage_app.cli.main import build_parser, main
 from zimage_app.cli.progress import watch
@@ -253,3 +257,50 @@ def test_a_warning_is_one_line_however_long(capfd: pytest.CaptureFixture[str]) -
     plan = make_plan(finished.record.request, Z_IMAGE_TURBO)
     assert watch(iter([Warned((Text(sentence, sentence),)), finished]), plan, "en") is finished
     assert capfd.readouterr().err == f"{sentence}\n"
+
+
+class _Interrupted(ModuleType):
+    """A module whose import Ctrl+C interrupts."""
+
+    def __getattr__(self, name: str) -> object:
+        raise AttributeError(name) if name.startswith("_") else KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("module", "start"),
+    [("zimage_app.cli.main", program.run), ("zimage_app.serve", lambda: program.run_page([]))],
+)
+def test_ctrl_c_while_the_program_still_imports_is_one_word(
+    module: str, start: Callable[[], int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LC_ALL", "C")
+    monkeypatch.setitem(sys.modules, module, _Interrupted(module))
+    try:
+        assert start() == 130
+    finally:
+        gc.enable()
+    assert capsys.readouterr().err == "Stopped.\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("history --search boat show x", "--search has no effect before show"),
+        ("models --json check demo", "--json has no effect before check"),
+        ("presets --json diff a b", "--json has no effect before diff"),  # it would be reset to diff's own default
+        ("jobs --json pause", "--json has no effect before pause"),
+    ],
+)
+def test_a_flag_that_has_no_effect_where_it_stands_is_refused(
+    command: str, words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LC_ALL", "C")
+    with pytest.raises(SystemExit) as stopped:
+        main(command.split())
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.startswith(words)
+
+
+def test_the_folders_may_stand_before_an_action(tmp_path: Path) -> None:
+    assert main(["models", "--models-dir", str(tmp_path), "check", "demo"]) == 0
+    assert build_parser().parse_args(["history", "--outputs", "here", "empty"]).outputs == Path("here")

@@ -103,6 +103,8 @@ def test_a_comfyui_beside(
     [
         (("fetch", "nope"), 2, "There is no model 'nope'"),
         (("check", "nope"), 2, "There is no model 'nope'"),
+        (("fetch", "z-image-turb"), 2, "; did you mean z-image-turbo"),
+        (("check", "Z-Image-Turbo"), 2, "; did you mean z-image-turbo"),
         (("fetch", "z-image", "--offline"), 1, "--offline forbids it"),
         (("fetch", "z-image", "--mirror", "example.org"), 1, "cannot be used as a mirror"),
         (("fetch", "a/b", "--mirror", "{hub}"), 1, "There is no model a/b at 127.0.0.1"),

@@ -57,6 +57,14 @@ def test_what_cannot_be_is_named(client: TestClient, body: dict[str, Any], field
     assert (refused.status_code, refused.json()["field"]) == (422, field)
 
 
+def test_what_is_no_digest_is_told_where_one_comes_from(client: TestClient) -> None:
+    refused = client.post("/api/upscale", json={"picture": "abc", "prompt": "boat"}).json()
+    assert refused["field"] == "picture"
+    assert '"abc" must be the SHA-256 that POST /api/inputs answers' in refused["detail"]
+    schema = client.get("/api/openapi.json").json()["components"]["schemas"]["UpscaleBody"]["properties"]["picture"]
+    assert schema["anyOf"][0] == {"type": "string", "pattern": "^[0-9a-f]{64}$"}
+
+
 def test_pictures_and_upscalers_that_are_not_there_are_told(client: TestClient, studio: QuickPageStudio) -> None:
     assert client.post("/api/upscale", json={"image": "20260101-000000-00000000"}).status_code == 404
     first, _ = made(client, studio, "/api/generate", {"prompt": "boat"})

@@ -32,7 +32,7 @@ from zimage_app.cli.hand_over import check_app_can_make
 from zimage_app.cli.makers import AppMaker, LocalMaker, MakeCallbacks, Maker, TaskCancelled
 from zimage_app.cli.presets import preset_of
 from zimage_app.cli.request_flags import add_setting_flags, choose_model, planner, settings_data
-from zimage_app.cli.terminal import bad_input, notify
+from zimage_app.cli.terminal import INTERRUPTED, bad_input, notify
 from zimage_app.domain.errors import (
     GenerationError,
     LoraError,
@@ -61,7 +61,6 @@ from zimage_app.service.pictures.gallery import Gallery
 from zimage_app.service.pictures.views import SavedPicture
 from zimage_app.service.setup.config import StudioConfig
 
-INTERRUPTED = 130
 _FOLDER = "batches"
 """Folder below outputs/."""
 _HASH = 8

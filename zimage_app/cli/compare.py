@@ -16,11 +16,14 @@ from zimage_app.cli.folders import add_alone_flag
 from zimage_app.cli.request_flags import add_setting_flags
 from zimage_app.cli.terminal import bad_input, notify
 from zimage_app.cli.two_settings import pictures_of
-from zimage_app.domain.errors import LoraError, ModelError, StorageError
+from zimage_app.domain.errors import LoraError, ModelError, RequestError, StorageError
 from zimage_app.domain.text import Text
 
 if TYPE_CHECKING:
     from zimage_app.service.pictures.comparison import Distance
+
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".json", ".txt")
+"""Of files that hold pictures or settings."""
 
 
 def add_compare_command(commands: Any) -> None:
@@ -48,17 +51,20 @@ def add_compare_command(commands: Any) -> None:
 
 def compare(options: argparse.Namespace) -> int:
     """Print a line for each pair, and the mean of several; exit status 0 even where pictures differ."""
+    for name, side in (("A", options.first), ("B", options.second)):
+        if _is_path(side) and not side.exists():
+            raise RequestError(name, Text(f"there is no file or folder {side}", f"没有文件或文件夹 {side}"))
     from zimage_app.service.pictures.comparison import distances, write_report  # imports scipy, which takes a second
     from zimage_app.service.pictures.perceptual import perceptual_distance
 
     metric = perceptual_distance()
-    if isinstance(metric, Text):
-        notify(metric)
     with bad_input(StorageError, ModelError, LoraError):
         pair = (options.first, options.second)
         first, second = pair if _are_pictures(*pair) and not options.make else pictures_of(options)
         found = distances(first, second, None if isinstance(metric, Text) else metric)
         report = write_report(options.report, found) if options.report else None
+    if isinstance(metric, Text):
+        notify(metric)
     if options.json:
         rows = [asdict(each) | {"first": str(each.first), "second": str(each.second)} for each in found]
         finite = [row | {"psnr": None if math.isinf(row["psnr"]) else row["psnr"]} for row in rows]
@@ -68,6 +74,11 @@ def compare(options: argparse.Namespace) -> int:
     if report:
         notify(Text(f"The report is {report}.", f"报告位于 {report}。"))
     return 0
+
+
+def _is_path(side: Path) -> bool:
+    """Whether a side is the path of a file or folder, and not a preset's name, which may have a dot in it."""
+    return side.name != str(side) or side.suffix.lower() in _SUFFIXES
 
 
 def _are_pictures(*sides: Path) -> bool:

@@ -46,7 +46,7 @@ def add_doctor_command(commands: Any) -> None:
 
 def show_findings(options: argparse.Namespace) -> int:
     """``doctor``: exit status 1 where a problem prevents making pictures, else 0."""
-    config = config_of(options)
+    config = config_of(options, report=_told_by_the_checks)
     findings = []
     console = Console(highlight=False, soft_wrap=True)
     for finding in itertools.chain(examine(config, deep=options.deep), _working_runners(config)):
@@ -63,6 +63,10 @@ def show_findings(options: argparse.Namespace) -> int:
     else:
         notify(Text("Nothing is in the way of making pictures.", "一切就绪，可以生成图片。"))
     return 1 if wrong else 0
+
+
+def _told_by_the_checks(error: StudioError) -> None:
+    """An invalid setting stops no check; the check of the settings tells of it."""
 
 
 def _working_runners(config: StudioConfig) -> Iterator[Finding]:

@@ -23,6 +23,7 @@ def add_export_command(commands: Any) -> None:
         help="settings as a ComfyUI workflow",
         description="A ComfyUI workflow that makes the same picture there: of the flags that generate takes, of a"
         " preset, or with --from of a picture. What ComfyUI can't do is refused by name.",
+        conflict_handler="resolve",  # --out names the file, not as for generate the folder of pictures
     )
     parser.set_defaults(run=export)
     add_request_flags(parser)
@@ -32,7 +33,7 @@ def add_export_command(commands: Any) -> None:
         default=FORMS[0],
         help="editor: to be opened in ComfyUI's page; api: to be sent to its POST /prompt (default: editor)",
     )
-    parser.add_argument("--to", type=Path, metavar="FILE", help="write it there (default: print it)")
+    parser.add_argument("--to", "--out", type=Path, metavar="FILE", help="write it there (default: print it)")
 
 
 def export(options: argparse.Namespace) -> int:

@@ -7,10 +7,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-from zimage_app.domain.errors import RequestError
+from zimage_app.cli.terminal import bad_input
+from zimage_app.domain.errors import ModelError, RequestError, StorageError
 from zimage_app.domain.text import Text
 from zimage_app.service.setup.config import StudioConfig
-from zimage_app.service.setup.settings import flag_of, load_settings
+from zimage_app.service.setup.settings import Report, flag_of, load_settings
 
 _FLAGS = ("outputs", "loras", "models_dir", "comfyui", "offline", "device")
 """The app's settings that commands have flags for."""
@@ -39,15 +40,16 @@ def add_alone_flag(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def config_of(options: argparse.Namespace | None = None) -> StudioConfig:
-    """The app's configuration, changed by a command's flags.
+def config_of(options: argparse.Namespace | None = None, report: Report | None = None) -> StudioConfig:
+    """The app's configuration, changed by a command's flags; ``report`` is ``load_settings``'s.
 
     Raises:
-        StudioError: a flag or a setting in the environment or in studio.yaml is invalid, ``--out`` names a picture, or
-            ``--device`` several devices.
+        RequestError, BadInputError: a flag or a setting in the environment or in studio.yaml is invalid, ``--out``
+            names a picture, or ``--device`` several devices or one that is not on this machine.
     """
     given = {name: value for name in _FLAGS if (value := _value(options, name)) is not None}
-    settings = load_settings(given, os.environ)
+    with bad_input(StorageError):  # in studio.yaml
+        settings = load_settings(given, os.environ, report=report)
     outputs, config = settings.outputs, settings.config
     if "outputs" in given and outputs.suffix.lower() in _PICTURES and not outputs.is_dir():
         raise RequestError(
@@ -65,6 +67,11 @@ def config_of(options: argparse.Namespace | None = None) -> StudioConfig:
                 f"{settings.device}：一条命令只在一个设备上计算；请指定一个，如 cuda:1",
             ),
         )
+    if "device" in given and config.device not in (None, "cpu"):
+        from zimage_app.models.device import named_device  # imports torch, which takes seconds
+
+        with bad_input(ModelError):
+            named_device(config.device)
     return config
 
 

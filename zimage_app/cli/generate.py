@@ -67,8 +67,8 @@ def maker_of(asked: ResolvedCommand, options: argparse.Namespace) -> Callable[[G
 def _say(saved: SavedPicture, options: argparse.Namespace, *, exact: bool) -> None:
     """Print the picture's path, or with ``--json`` its whole record."""
     facts: dict[str, Any] = {"path": str(saved.path)}
-    if exact:
-        facts["identical"] = compare(options.picture, read_pixels(saved.path))
+    if exact and (same := compare(options.picture, read_pixels(saved.path))) is not None:
+        facts["identical"] = same
     if options.json:
         sys.stdout.write(json.dumps({**facts, **json.loads(saved.record.to_json())}, ensure_ascii=False) + "\n")
     else:

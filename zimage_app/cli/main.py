@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from zimage_app.cli.batch import add_batch_command
 from zimage_app.cli.compare import add_compare_command
@@ -27,7 +27,7 @@ from zimage_app.cli.plan import add_plan_command
 from zimage_app.cli.presets import add_presets_command
 from zimage_app.cli.status import add_status_command
 from zimage_app.cli.support import add_support_command
-from zimage_app.cli.terminal import BAD_INPUT, BadInputError, EscapingStream, language, notify, print_error, status_of
+from zimage_app.cli.terminal import BAD_INPUT, BadInputError, EscapingStream, language, print_error, status_of, stopped
 from zimage_app.cli.upscale import add_upscale_command
 from zimage_app.cli.wildcards import add_wildcards_command
 from zimage_app.domain.errors import RequestError, StudioError
@@ -35,16 +35,43 @@ from zimage_app.domain.text import Text
 from zimage_app.domain.version import __version__
 from zimage_app.service.setup.settings import variable_of
 
-INTERRUPTED = 130
 APP = "app"
 """The command that starts the page; ``zimage_app/__main__.py`` runs it, because this package can't import the page."""
+_COMMAND = "command"
+
+
+class _Actions(argparse._SubParsersAction):  # type: ignore[type-arg]
+    """The actions of a command; flags of the command itself are refused before one that doesn't take them."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
+        """Parse the action's flags, which follow its name."""
+        action = self.choices.get(values[0])
+        if action is not None and self.dest != _COMMAND:
+            taken = {each.dest for each in action._actions if each.default is argparse.SUPPRESS}
+            for each in parser._actions:
+                if each.dest not in taken and getattr(namespace, each.dest, each.default) != each.default:
+                    flag, name = each.option_strings[0], values[0]
+                    parser.refuse(
+                        Text(
+                            f"{flag} has no effect before {name}; leave it out, or write it after {name}",
+                            f"{flag} 写在 {name} 之前不起作用；请去掉，或写在 {name} 之后",
+                        )
+                    )
+        super().__call__(parser, namespace, values, option_string)
 
 
 class _CommandParser(argparse.ArgumentParser):
     """An argparse parser whose errors are one sentence, without the usage."""
 
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self.register("action", "parsers", _Actions)
+
     def error(self, message: str) -> NoReturn:
-        said = flag_error(message)
+        self.refuse(flag_error(message))
+
+    def refuse(self, said: Text) -> NoReturn:
+        """End the program with one sentence."""
         sentence = Text(f"{said.en}; see {self.prog} --help", f"{said.zh}；用法见 {self.prog} --help")
         self.exit(BAD_INPUT, f"{sentence.to(language())}\n")
 
@@ -54,7 +81,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = _CommandParser(prog=_program(), description="Three-stage progressive pictures with Z-Image.")
     parser.add_argument("--version", action="version", version=__version__)
     parser.add_argument("--home", type=Path, metavar="DIR", help="your folder, as ZIMAGE_HOME names it too")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_CommandParser)
+    commands = parser.add_subparsers(dest=_COMMAND, required=True, metavar="COMMAND", parser_class=_CommandParser)
     page = commands.add_parser(APP, help="start the page; its flags: app --help", add_help=False)
     page.set_defaults(run=_app_elsewhere)
     add_generate_command(commands)
@@ -113,5 +140,4 @@ def _run(options: argparse.Namespace) -> int:
     except StudioError as error:
         return print_error(error, 1)
     except KeyboardInterrupt:
-        notify(Text("Stopped.", "已停止。"))
-        return INTERRUPTED
+        return stopped()

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from zimage_app.cli.terminal import notify
-from zimage_app.domain.errors import ImportedFileError, RequestError
+from zimage_app.domain.errors import ImportedFileError, RequestError, StorageError
 from zimage_app.domain.events import Picture
 from zimage_app.domain.text import Text
 from zimage_app.service.imports import Imported, read_file
@@ -56,8 +56,15 @@ def _as_it_was() -> RequestError:
     )
 
 
-def compare(path: Path, again: Picture) -> bool:
-    """Print how the remade picture differs from the one in ``path``; returns whether all pixels are the same."""
-    same, sentence = compare_pixels(read_pixels(path), again)
+def compare(path: Path, again: Picture) -> bool | None:
+    """Print how the remade picture differs from the one in ``path``; returns whether all pixels are the same.
+
+    None where ``path`` holds settings as text, and no picture.
+    """
+    try:
+        original = read_pixels(path)
+    except StorageError:
+        return None
+    same, sentence = compare_pixels(original, again)
     notify(sentence)
     return same

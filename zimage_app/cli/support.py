@@ -33,7 +33,8 @@ def add_support_command(commands: Any) -> None:
 
 def write_support(options: argparse.Namespace) -> int:
     """``support``: write the ZIP and print its path."""
-    settings = load_settings({"outputs": options.outputs} if options.outputs else {}, os.environ)
+    flags = {"outputs": options.outputs} if options.outputs else {}
+    settings = load_settings(flags, os.environ, report=lambda error: notify(error.text))
     path = options.out or Path(f"zimage-support-{datetime.now().astimezone():%Y%m%d-%H%M%S}.zip")
     write_bundle(path, settings, language(), with_prompts=options.with_prompts)
     sys.stdout.write(f"{path}\n")

@@ -16,6 +16,8 @@ from zimage_app.domain.text import Language, Text, language_named, visible
 
 BAD_INPUT = 2
 """Exit status for invalid input."""
+INTERRUPTED = 130
+"""Exit status after Ctrl+C; the same as of programs that SIGINT kills."""
 _NOBODY_READS = 141
 """Exit status if a pipe's reader has closed it; the same as of programs that SIGPIPE kills."""
 
@@ -90,6 +92,12 @@ def language() -> Language:
 def notify(text: Text) -> None:
     """Print a sentence to stderr, separate from the result on stdout."""
     sys.stderr.write(f"{text.to(language())}\n")
+
+
+def stopped() -> int:
+    """Say that Ctrl+C has ended the program; returns its exit status."""
+    notify(Text("Stopped.", "已停止。"))
+    return INTERRUPTED
 
 
 def print_error(error: StudioError, status: int) -> int:

@@ -31,7 +31,6 @@ _RULES: dict[str, Text] = {
     "int_from_float": Text("must be a whole number", "必须是整数"),
     "float_type": Text("must be a number", "必须是数字"),
     "string_type": Text("must be text", "必须是文字"),
-    "string_pattern_mismatch": Text("must have the form {pattern}", "格式必须为 {pattern}"),
     "bool_type": Text("must be true or false", "必须是 true 或 false"),
     "bool_parsing": Text("must be true or false", "必须是 true 或 false"),
     "int_parsing": Text("must be a whole number", "必须是整数"),

@@ -12,7 +12,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainValidator
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.request import GenerationRequest
-from zimage_app.domain.settings.knob import Digest, parse_as
+from zimage_app.domain.settings.knob import InputDigest, parse_as
 from zimage_app.domain.settings.stage import Seed
 from zimage_app.domain.text import Text
 from zimage_app.domain.upscaling import Upscaling
@@ -89,7 +89,7 @@ class UpscaleBody(Upscaling):
         str | None, Field(min_length=1, max_length=64, description="The id of a picture of the history.")
     ] = None
     picture: Annotated[
-        Digest | None, Field(description="Instead: the SHA-256 of a picture that was handed in; needs a prompt.")
+        InputDigest | None, Field(description="Instead: the SHA-256 of a picture that was handed in; needs a prompt.")
     ] = None
     model: Annotated[
         str | None,

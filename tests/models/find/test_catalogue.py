@@ -247,7 +247,7 @@ def test_names_that_can_be_no_path_are_no_model(tmp_path: Path, name: str) -> No
 
 
 @pytest.mark.parametrize(
-    "name", ["{folder}/mine", "../models/mine", "models/mine", "~/x", "owner/name", "", "x" * 5000]
+    "name", ["{folder}/mine", "../models/mine", "models/mine", "~/x", "owner/name", "Mine", "", "x" * 5000]
 )
 def test_where_strangers_choose_only_listed_names_mean_a_model(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -261,4 +261,5 @@ def test_where_strangers_choose_only_listed_names_mean_a_model(
     with pytest.raises(ModelError, match=r"^There is no model '.{0,80}' on this page; choose one of") as caught:
         find_model(name.format(folder=models), model_folders)
     assert len(str(caught.value)) < 400
+    assert "did you mean" not in str(caught.value)
     assert StudioConfig(models=models).visitors_model_folders == StudioConfig(models=models).model_folders

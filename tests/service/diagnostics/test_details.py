@@ -33,11 +33,16 @@ def test_folders_are_added_up_and_links_are_not_followed(tmp_path: Path) -> None
     (tmp_path / "models" / "a").write_bytes(bytes(700))
     (tmp_path / "models" / "deep" / "b").write_bytes(bytes(300))
     (tmp_path / "models" / "deep" / "back").symlink_to(tmp_path / "models", target_is_directory=True)
-    (tmp_path / "outputs").mkdir()
+    for name in (".state/jobs.sqlite", ".trash/2026-01-31/c.png", ".history.sqlite", "batches/list/manifest.jsonl"):
+        (tmp_path / "outputs" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "outputs" / name).write_bytes(bytes(700))
     found = rows(shown(tmp_path))
     assert found["Models"].en.startswith("3 files, 1")
     assert found["Pictures"] == Text("0 files, 0 B", "0 个文件，0 B")
     assert found["LoRAs"] == Text("not there", "不存在")
+    (tmp_path / "outputs" / "2026-01-31").mkdir()
+    (tmp_path / "outputs" / "2026-01-31" / "d.png").write_bytes(bytes(900))
+    assert rows(shown(tmp_path))["Pictures"] == Text("1 file, 900 B", "1 个文件，900 B")
 
 
 def test_a_gpu_and_its_driver_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

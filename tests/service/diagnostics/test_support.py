@@ -98,3 +98,18 @@ def test_the_command_writes_one_file_and_names_it(
     texts = contents(path)
     assert "ok: " in texts["doctor.txt"]
     assert PROMPT not in texts["log.txt"]
+
+
+def test_a_wrong_settings_file_is_among_the_findings(
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LC_ALL", "C")
+    monkeypatch.setenv("ZIMAGE_HOME", str(tmp_path))
+    (tmp_path / "studio.yaml").write_text("device: banana\nport: 7000\n", encoding="utf-8")
+    path = tmp_path / "a.zip"
+    assert main(["support", "--out", str(path), "--outputs", str(settings.outputs)]) == 0
+    assert "line 1, column 9: device: " in capsys.readouterr().err
+    texts = contents(path)
+    assert "line 1, column 9: device: " in texts["doctor.txt"]
+    assert yaml.safe_load(texts["settings.yaml"])["port"] == 7000
+    assert texts["log.txt"]

@@ -230,8 +230,9 @@ def test_c11_a_broken_file_is_told_with_file_line_and_column(tmp_path: Path, tex
     path.write_text(text, encoding="utf-8")
     with pytest.raises(StorageError) as caught:
         read_file(path)
-    assert re.search(r"broken\.yaml, line \d+, column \d+: \S", caught.value.text.en)
-    assert re.search(r"broken\.yaml 第 \d+ 行第 \d+ 个字符：\S", caught.value.text.zh)
+    file = re.escape(str(path))
+    assert re.match(rf"{file}, line \d+, column \d+: \S", caught.value.text.en)
+    assert re.match(rf"{file} 第 \d+ 行第 \d+ 个字符：\S", caught.value.text.zh)
     assert "\n" not in caught.value.text.en
 
 
@@ -295,3 +296,19 @@ def test_the_runner_behind_this_one_is_another() -> None:
 def test_a_runner_that_there_is_not_is_refused(runner: str) -> None:
     with pytest.raises(RequestError, match=r"--runner.*must be local, or comfyui="):
         settled(["--runner", runner])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "en", "zh"),
+    [
+        ("device", "banana", "must be auto, all, cpu, mps, cuda or xpu", "必须是 auto、all、cpu、mps、cuda 或 xpu"),
+        ("device", "cuda:1\n", "must be auto, all", "必须是 auto、all"),
+        ("device", "cuda:１", "must be auto, all", "必须是 auto、all"),
+        ("root_path", "studio", "must be a path that begins with /", "必须是以 / 开头的路径"),
+    ],
+)
+def test_the_form_of_a_text_is_told_in_words(name: str, value: str, en: str, zh: str) -> None:
+    with pytest.raises(RequestError, match=f"^{flag_of(name)}: ") as caught:
+        load_settings({name: value}, {})
+    assert (en in caught.value.text.en, zh in caught.value.text.zh) == (True, True)
+    assert "^" not in caught.value.text.en

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
@@ -13,11 +14,12 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     ValidationError,
 )
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
+from pydantic_core import CoreSchema, core_schema
 
 from zimage_app.domain.errors import wrong_field
 from zimage_app.domain.plain_json import MAX_KEYS, keys_in
@@ -29,8 +31,45 @@ Model = TypeVar("Model", bound=BaseModel)
 
 STRICT = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 """Configuration of every model of settings: nothing is converted, and unknown fields are refused."""
-Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """The form of a text: a regular expression for the schema, and a sentence for users, who can't read those."""
+
+    pattern: str
+    allowed: Text
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Check the text after its type."""
+        return core_schema.no_info_after_validator_function(self._checked, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Add the pattern to the JSON schema that REST publishes."""
+        return {**handler(schema), "pattern": self.pattern}
+
+    def _checked(self, text: str) -> str:
+        if re.fullmatch(self.pattern, text, re.ASCII) is None:
+            raise refusal(self.allowed)
+        return text
+
+
+_DIGEST = "^[0-9a-f]{64}$"
+Digest = Annotated[
+    str, Form(_DIGEST, Text("must be a SHA-256: 64 characters, 0-9 and a-f", "必须是 SHA-256：64 个字符，0-9 和 a-f"))
+]
 """The SHA-256 of a file."""
+InputDigest = Annotated[
+    str,
+    Form(
+        _DIGEST,
+        Text(
+            "must be the SHA-256 that POST /api/inputs answers for a picture: 64 characters, 0-9 and a-f",
+            "必须是 POST /api/inputs 返回的图片 SHA-256：64 个字符，0-9 和 a-f",
+        ),
+    ),
+]
+"""The SHA-256 of a picture that was handed in."""
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 

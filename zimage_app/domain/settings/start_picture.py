@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
-from zimage_app.domain.settings.knob import STRICT, Digest, FileDigest, Fraction, Knob
+from zimage_app.domain.settings.knob import STRICT, FileDigest, Fraction, InputDigest, Knob
 from zimage_app.domain.settings.stage import MAX_STAGES
 from zimage_app.domain.text import Text
 from zimage_app.domain.validation_errors import refusal
@@ -41,7 +41,7 @@ class StartPicture(BaseModel):
     model_config = STRICT
 
     picture: Annotated[
-        Digest,
+        InputDigest,
         Knob(
             Text("Picture", "图片"),
             Text("SHA-256 of its file, which must have been handed in before.", "图片文件的 SHA-256，需先上传该文件。"),
@@ -74,7 +74,7 @@ class StartPicture(BaseModel):
         ),
     ] = None
     mask: Annotated[
-        Digest | None,
+        InputDigest | None,
         Knob(
             Text("Mask", "蒙版"),
             Text(

@@ -98,6 +98,8 @@ class YamlReader:
     as_written: bool = False
     """Whether dates (``2026-01-31``) and numbers to the base 60 (``3:4``) are the texts that they look like; otherwise
     a date is refused, and ``3:4`` is 184."""
+    whole_path: bool = False
+    """Whether errors name the file by its whole path, for files whose errors only the owner's terminal shows."""
 
     def wrong(self, node: yaml.Node, en: str, zh: str) -> ModelError:
         """Make an error at the position of ``node``."""
@@ -107,8 +109,12 @@ class YamlReader:
         """Make an error at a YAML mark; without a mark, at the file's first line."""
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         en, zh = _short(en, _MAX_REASON), _short(zh, _MAX_REASON)
-        place = f"{shown(self.path)}, line {line}, column {column}"
-        return ModelError(Text(f"{place}: {en}.", f"{shown(self.path)} 第 {line} 行第 {column} 个字符：{zh}。"))
+        place = f"{self._name}, line {line}, column {column}"
+        return ModelError(Text(f"{place}: {en}.", f"{self._name} 第 {line} 行第 {column} 个字符：{zh}。"))
+
+    @property
+    def _name(self) -> str:
+        return str(self.path) if self.whole_path else shown(self.path)
 
     def tree(self) -> yaml.Node:
         """Parse the file and return its root node, which must not be changed; raises ModelError if it isn't valid."""
@@ -120,7 +126,7 @@ class YamlReader:
             text = data.decode("utf-8")
         except OSError as error:
             reason = system_reason(error)
-            name = shown(self.path)
+            name = self._name
             raise ModelError(Text(f"{name} can't be read ({reason}).", f"{name} 无法读取（{reason}）。")) from error
         except ValueError as error:  # not UTF-8
             raise self._unreadable(error) from error

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from zimage_app.domain.card import FAMILY
 from zimage_app.domain.errors import ModelError
+from zimage_app.domain.similar_names import meant
 from zimage_app.domain.text import Text
 from zimage_app.models.disk.folders import is_model, visible
 from zimage_app.models.find.card_file import plain_card, read_card, read_vocabulary
@@ -91,13 +92,13 @@ def look_up(name_or_path: str, where: Path | ModelFolders) -> ModelSource:
     if is_repo(name_or_path) and not os.path.exists(folder):
         known = makers.get(repo_folder(name_or_path))
         return hub_source(name_or_path, model_folders.models) if known is None else known()
-    present = _names_here(model_folders)
+    present, question = _names_here(model_folders), meant(name_or_path, makers)
     raise ModelError(
         Text(
             f"There is no model {name_or_path!r}: give one of {present},"
-            " the path of a folder with a model_index.json, or owner/name of a hub repository.",
+            f" the path of a folder with a model_index.json, or owner/name of a hub repository{question.en or '.'}",
             f"没有名为 {name_or_path!r} 的模型：请从 {present} 中选择，或给出含有 model_index.json 的文件夹路径，"
-            "或模型站上的 owner/name。",
+            f"或模型站上的 owner/name{question.zh or '。'}",
         )
     )
 

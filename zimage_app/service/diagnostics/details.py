@@ -163,8 +163,8 @@ def _binary(size: float) -> str:
 
 
 def _folders(config: StudioConfig) -> Iterable[DetailRow]:
+    yield DetailRow(Text("Pictures", "图片"), _size(config.outputs, ".png"))
     for name, folder in (
-        (Text("Pictures", "图片"), config.outputs),
         (Text("Models", "模型"), config.models),
         (Text("LoRAs", "LoRA"), config.loras),
         (Text("Presets", "预设"), config.presets),
@@ -172,12 +172,12 @@ def _folders(config: StudioConfig) -> Iterable[DetailRow]:
         yield DetailRow(name, _size(folder))
 
 
-def _size(folder: Path) -> Text:
+def _size(folder: Path, suffix: str = "") -> Text:
     if not folder.is_dir():
         return Text("not there", "不存在")
     files = size = 0
     until = time.monotonic() + _MAX_SECONDS
-    for each in _file_sizes(folder):
+    for each in _file_sizes(folder, suffix):
         files += 1
         size += each
         if time.monotonic() > until:
@@ -186,17 +186,22 @@ def _size(folder: Path) -> Text:
     return Text(f"{count}, {shown_size(size)}", f"{files} 个文件，{shown_size(size)}")
 
 
-def _file_sizes(folder: Path) -> Iterable[int]:
-    """Yield the bytes of each file below a folder; links are not followed."""
+def _file_sizes(folder: Path, suffix: str) -> Iterable[int]:
+    """Yield the bytes of each file below a folder; links are not followed.
+
+    With a suffix, only of the files with it, and not of hidden ones, such as databases and the trash.
+    """
     try:
         entries = list(os.scandir(folder))
     except OSError:
         return
     for entry in entries:
+        if suffix and entry.name.startswith("."):
+            continue
         try:
             if entry.is_dir(follow_symlinks=False):
-                yield from _file_sizes(Path(entry.path))
-            else:
+                yield from _file_sizes(Path(entry.path), suffix)
+            elif entry.name.endswith(suffix):
                 yield entry.stat(follow_symlinks=False).st_size
         except OSError:
             continue

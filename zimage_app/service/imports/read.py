@@ -23,7 +23,7 @@ from zimage_app.service.imports.comfy import read_graph
 from zimage_app.service.imports.draft import Imported, import_error, shown
 from zimage_app.service.imports.encodings import decoded, picture_texts
 from zimage_app.service.imports.infotext import is_infotext
-from zimage_app.service.imports.ours import read_request, read_studio
+from zimage_app.service.imports.ours import is_import, read_import, read_request, read_studio
 from zimage_app.service.imports.programs import program_of, read_program
 from zimage_app.service.imports.swarm import read_swarm
 from zimage_app.service.imports.webui import read_infotext
@@ -135,6 +135,8 @@ def _studio(found: _FileTexts) -> Imported | None:
     data = found.data("file")
     if isinstance(data, dict) and "schema_version" in data:
         return read_studio(found.texts["file"])
+    if isinstance(data, dict) and is_import(data):
+        return read_import(data)
     a_request = isinstance(data, dict) and isinstance(data.get("prompt"), str) and program_of(data) is None
     return read_request(data) if a_request and {"stages", "seed"} & set(data) and "nodes" not in data else None
 

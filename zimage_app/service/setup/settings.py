@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
@@ -18,6 +19,8 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
+from zimage_app.domain.errors import StudioError
+from zimage_app.domain.settings.knob import Form
 from zimage_app.domain.similar_names import similar_names
 from zimage_app.domain.text import Text
 from zimage_app.domain.validation_errors import refusal, request_error
@@ -95,8 +98,17 @@ class Settings(BaseModel):
     ] = None
     fetch: Annotated[bool, _about("fetch that model first, where it is not here yet")] = False
     device: Annotated[
-        str | None,
-        Field(pattern=rf"^(auto|all|{_DEVICE}(,{_DEVICE}){{0,31}})$"),
+        Annotated[
+            str,
+            Form(
+                rf"^(auto|all|{_DEVICE}(,{_DEVICE}){{0,31}})$",
+                Text(
+                    "must be auto, all, cpu, mps, cuda or xpu, with a number as in cuda:1, or several with commas",
+                    "必须是 auto、all、cpu、mps、cuda 或 xpu，可带编号，如 cuda:1；多个用英文逗号隔开",
+                ),
+            ),
+        ]
+        | None,
         _about(
             "where models compute: auto, cpu, cuda, cuda:1, xpu or mps; several with commas, or all",
             "DEVICE",
@@ -136,7 +148,13 @@ class Settings(BaseModel):
     trusted_proxy: Annotated[tuple[_Network, ...], _about("trust X-Forwarded-For from this proxy", "ADDRESS")] = ()
     root_path: Annotated[
         str,
-        Field(pattern=r"^(/[A-Za-z0-9._~-]+)*/?$"),
+        Form(
+            r"^(/[A-Za-z0-9._~-]+)*/?$",
+            Text(
+                "must be a path that begins with /, as /studio, of letters, digits and . _ ~ - only",
+                "必须是以 / 开头的路径，如 /studio，只含英文字母、数字和 . _ ~ -",
+            ),
+        ),
         _about("path that a proxy serves the app below, as /studio", "PATH"),
     ] = ""
     home: Annotated[
@@ -228,10 +246,20 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(flag_of(name), default=argparse.SUPPRESS, help=_help(field), **more)
 
 
-def load_settings(flags: Mapping[str, Any], environment: Mapping[str, str], folder: Path | None = None) -> Settings:
+Report = Callable[[StudioError], None]
+"""Takes the error of a setting, which then keeps its default."""
+
+
+def load_settings(
+    flags: Mapping[str, Any],
+    environment: Mapping[str, str],
+    folder: Path | None = None,
+    report: Report | None = None,
+) -> Settings:
     """The settings, by rising precedence: defaults, those of a Space, file, environment, flags.
 
-    Without ``folder`` the settings file is read from the user's folder.
+    Without ``folder`` the settings file is read from the user's folder. ``report`` takes the errors of file and
+    variables, which are raised without it.
 
     Raises:
         RequestError: a flag or a variable is invalid; names it, its value and what is allowed.
@@ -241,22 +269,37 @@ def load_settings(flags: Mapping[str, Any], environment: Mapping[str, str], fold
     home = Path(given.get("home") or environment.get(variable_of("home")) or HOME_FOLDER).expanduser()
     file = _file(flags.get(CONFIG) or environment.get(variable_of(CONFIG)), folder or home)
     settled = space_settings(environment)
-    settled |= {} if file is None else read_file(file)
-    settled |= _checked(_from_environment(environment), variable_of)
+    settled |= {} if file is None else read_file(file, report)
+    for name, text in _from_environment(environment).items():
+        with _reporting(report):
+            settled |= _checked({name: text}, variable_of)
     settled |= _checked(given, flag_of)
     return Settings(**settled)
 
 
-def read_file(path: Path) -> dict[str, Any]:
+def read_file(path: Path, report: Report | None = None) -> dict[str, Any]:
     """The validated settings of a YAML file; relative paths start at its folder.
 
     Raises:
-        StorageError: the file is invalid; names the file, line, column and problem.
+        StorageError: without ``report``, where the file is invalid; names the file, line, column and problem.
     """
-    with reading():
-        reader = YamlReader(path)
-        nodes = reader.fields(reader.tree(), tuple(_writable()))
-        return {name: _value(reader, name, node) for name, node in nodes.items()}
+    reader = YamlReader(path, whole_path=True)
+    settled = {}
+    with _reporting(report), reading():
+        for name, node in reader.fields(reader.tree(), tuple(_writable())).items():
+            with _reporting(report), reading():
+                settled[name] = _value(reader, name, node)
+    return settled
+
+
+@contextmanager
+def _reporting(report: Report | None) -> Iterator[None]:
+    try:
+        yield
+    except StudioError as error:
+        if report is None:
+            raise
+        report(error)
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[Text]:

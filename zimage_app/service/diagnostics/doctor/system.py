@@ -18,7 +18,7 @@ from zimage_app.service.diagnostics.doctor.finding import Finding, make_finding
 from zimage_app.service.diagnostics.gpus import NvidiaGpus
 from zimage_app.service.setup.config import ROOT, SHIPPED, StudioConfig
 from zimage_app.service.setup.network import DEFAULT_PORT, choose_port
-from zimage_app.service.setup.settings import unknown_variables
+from zimage_app.service.setup.settings import load_settings, unknown_variables
 
 REQUIREMENTS = SHIPPED / "requirements.txt"
 OLDEST_PYTHON = (3, 11)
@@ -88,9 +88,12 @@ def _package(requirement: Requirement) -> Finding | None:
 
 
 def check_settings(config: StudioConfig, deep: bool) -> Iterator[Finding]:
-    """Check for misspelt variables and a missing ComfyUI. Errors in studio.yaml stop every command anyway."""
+    """Check studio.yaml and the variables, also for misspelt ones, and for a missing ComfyUI."""
     del deep
     about = Text("Settings", "设置")
+    invalid: list[StudioError] = []
+    load_settings({}, os.environ, report=invalid.append)
+    yield from (Finding("problem", about, error.text) for error in invalid)
     wrong = unknown_variables(os.environ)
     if config.comfyui is not None and not config.comfyui.is_dir():
         wrong.append(
@@ -100,7 +103,7 @@ def check_settings(config: StudioConfig, deep: bool) -> Iterator[Finding]:
             )
         )
     yield from (Finding("warning", about, text) for text in wrong)
-    if not wrong:
+    if not wrong and not invalid:
         yield make_finding("ok", about, "understood", "均可识别")
 
 
