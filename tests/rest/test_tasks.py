@@ -170,10 +170,10 @@ def test_the_sentence_is_the_pages(client: TestClient) -> None:
 def test_too_much_at_once_says_when_to_come_back(
     own: bool, status: int, client: TestClient, studio: QuickPageStudio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object, **__: object) -> str:
+    def full(*_: object, **__: object) -> list[str]:
         raise BusyError(Text("3 of your pictures are waiting", "你已有 3 个任务在排队"), 12.4, own=own)
 
-    monkeypatch.setattr(studio, "submit", full)
+    monkeypatch.setattr(studio, "submit_group", full)
     answer = client.post("/api/generate", json={"prompt": "x"}, headers=CHINESE)
     assert (answer.status_code, answer.headers["retry-after"]) == (status, "12")
     assert answer.json()["detail"] == "你已有 3 个任务在排队"
