@@ -26,7 +26,7 @@ from zimage_app.web.cookies import cookie
 from zimage_app.web.credentials import Credentials
 from zimage_app.web.json_bodies import read_body
 from zimage_app.web.language import LOCALES, LanguageChoice, language_of
-from zimage_app.web.owner import KEY_OWNER, LOCAL, LOCAL_HEADER, key_owner
+from zimage_app.web.owner import KEY_OWNER, LOCAL, LOCAL_HEADER, has_malformed_owner, key_owner
 from zimage_app.web.prefix import prefix_of
 from zimage_app.web.refusal import API, is_api, refusal
 
@@ -43,9 +43,14 @@ _COUNTED_NAME = 64
 """Names are counted by their first characters, this many; longer names with the same beginning share a count."""
 _LOGIN_BODY = 10_000
 
+_OWNER_NAME = "X-Studio-Owner"
 _NO_KEY = Text(
     "Send the API key, as Authorization: Bearer KEY or X-API-Key: KEY.",
     "请提供 API 密钥：Authorization: Bearer 密钥 或 X-API-Key: 密钥。",
+)
+_NO_OWNER = Text(
+    f"{_OWNER_NAME}: must be 32 hexadecimal digits; send what the app answered, or leave the header out.",
+    f"{_OWNER_NAME}：必须是 32 位十六进制数字；请使用程序返回的值，或不要发送该请求头。",
 )
 _NO_LOGIN = Text("Log in first.", "请先登录。")
 _WRONG = Text("Name or password is wrong.", "用户名或密码错误。")
@@ -109,6 +114,8 @@ class AccessMiddleware:
         """The response to a login, a logout or an unauthenticated request; None to pass the request on."""
         path = scope["path"].rstrip("/")
         visitor = HTTPConnection(scope)
+        if has_malformed_owner(visitor):
+            return refusal(scope, 422, _NO_OWNER, self._default_language, field=_OWNER_NAME)
         if is_api(scope) and self._credentials.is_local_key(visitor.headers.get(LOCAL_HEADER, "")):
             scope[LOCAL] = True
             return None
