@@ -48,6 +48,10 @@ _NO_KEY = Text(
     "Send the API key, as Authorization: Bearer KEY or X-API-Key: KEY.",
     "请提供 API 密钥：Authorization: Bearer 密钥 或 X-API-Key: 密钥。",
 )
+_WRONG_KEY = Text(
+    "The API key is wrong; send the one that the app was started with, as Authorization: Bearer KEY or X-API-Key: KEY.",
+    "API 密钥错误；请提供启动程序时设置的密钥：Authorization: Bearer 密钥 或 X-API-Key: 密钥。",
+)
 _NO_OWNER = Text(
     f"{_OWNER_NAME}: must be 32 hexadecimal digits; send what the app answered, or leave the header out.",
     f"{_OWNER_NAME}：必须是 32 位十六进制数字；请使用程序返回的值，或不要发送该请求头。",
@@ -131,13 +135,12 @@ class AccessMiddleware:
         if self._credentials.users:
             return self._unless_logged_in(visitor)
         if is_api(scope) and self._credentials.api_key and path != _PUBLISHED:
-            return refusal(scope, 401, _NO_KEY, self._default_language, **{"www-authenticate": "Bearer"})
+            text = _WRONG_KEY if any(_keys(visitor)) else _NO_KEY
+            return refusal(scope, 401, text, self._default_language, **{"www-authenticate": "Bearer"})
         return None
 
     def _has_key(self, visitor: HTTPConnection) -> bool:
-        scheme, _, given = visitor.headers.get("authorization", "").partition(" ")
-        bearer = given.strip() if scheme.lower() == "bearer" else ""
-        return self._credentials.is_key(bearer) or self._credentials.is_key(visitor.headers.get("x-api-key", ""))
+        return any(map(self._credentials.is_key, _keys(visitor)))
 
     def _unless_logged_in(self, visitor: HTTPConnection) -> Response | None:
         if visitor.cookies.get(SESSION_COOKIE, "") in self._sessions:
@@ -148,7 +151,9 @@ class AccessMiddleware:
         if "text/html" in visitor.headers.get("accept", "") and visitor.scope["method"] == "GET":
             there = quote(visitor.scope["path"], safe="/")
             return RedirectResponse(f"{prefix_of(visitor.scope)}/login?next={there}", 303)
-        text = _NO_KEY if self._credentials.api_key and is_api(visitor.scope) else _NO_LOGIN
+        text = _NO_LOGIN
+        if self._credentials.api_key and is_api(visitor.scope):
+            text = _WRONG_KEY if any(_keys(visitor)) else _NO_KEY
         return refusal(visitor.scope, 401, text, self._default_language)
 
     def _check(self, visitor: HTTPConnection, name: str, password: str) -> Response | None:
@@ -208,6 +213,12 @@ class AccessMiddleware:
         for name, word in words.items():
             page = page.replace(f"{{{name}}}", escape(word))
         return HTMLResponse(page, status, headers={"cache-control": "no-store"})
+
+
+def _keys(visitor: HTTPConnection) -> tuple[str, str]:
+    """The API keys that a request holds; empty where there is none."""
+    scheme, _, given = visitor.headers.get("authorization", "").partition(" ")
+    return given.strip() if scheme.lower() == "bearer" else "", visitor.headers.get("x-api-key", "")
 
 
 def _basic(visitor: HTTPConnection) -> tuple[str, str] | None:
