@@ -90,7 +90,7 @@ class Studio:
 
     def __init__(self, config: StudioConfig) -> None:
         self._config = config
-        self.loras = LoraLibrary(*config.lora_folders)
+        self.loras = LoraLibrary(*config.lora_folders, shared=config.shared)
         self.models = ModelLibrary(config)
         self.monitor = Monitor(config.outputs)
         self.history = History(config.outputs, shared=config.shared)
