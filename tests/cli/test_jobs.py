@@ -26,9 +26,8 @@ def outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("LC_ALL", "C")
     with closing(JobStore(StudioConfig(outputs=tmp_path).state)) as store:
         for name, owner in (("a0", "a"), ("a1", "a"), ("b0", "b")):
-            store.add(
-                Job(name, owner, "demo", json.dumps({"prompt": f"[red] 船\n{name}"}), 1.0, group=owner), PRIVATE_LIMITS
-            )
+            request = json.dumps({"prompt": f"[red] 船\n{name}"})
+            store.add([Job(name, owner, "demo", request, 1.0, group=owner)], PRIVATE_LIMITS)
     return tmp_path
 
 

@@ -44,7 +44,16 @@ def test_what_is_wrong_is_told_at_once_and_nothing_is_queued(client: TestClient,
     assert first.startswith("items: entry 2, stages.0.cfg: 99")
     assert second.startswith("entry 3, prompt: is missing")
     assert studio.queue().waiting == 0
-    assert client.post("/api/batch", json={}).status_code == 422
+    for body, field, words in [
+        ({}, "items", "items: is missing; give a list of prompts or settings, or tweets with their persona"),
+        ({"persona": {}}, "items", "items: is missing"),
+        ({"items": ["x"], "tweets": ["y"]}, "tweets", "tweets: leave out either it or items"),
+        ({"items": ["x"], "persona": {}}, "persona", "persona: leave out either it or items"),
+        ({"tweets": [{"colour": "z"}]}, "tweets", "tweets: entry tweets.1"),
+    ]:
+        told = client.post("/api/batch", json=body)
+        assert (told.status_code, told.json()["field"]) == (422, field)
+        assert told.json()["detail"].startswith(words)
     assert client.post("/api/batch", json={"items": ["x"], "model": "none"}).json()["field"] == "model"
 
 

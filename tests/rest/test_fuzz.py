@@ -67,12 +67,12 @@ class Impatient(QuickPageStudio):
 
     asked = 0
 
-    def submit(self, *given: Any, **named: Any) -> str:
-        job_id = super().submit(*given, **named)
-        self.asked += 1
-        if self.asked > 1:
+    def submit_group(self, *given: Any, **named: Any) -> list[str]:
+        ids = super().submit_group(*given, **named)
+        for job_id in ids[self.asked == 0 :]:
             self.cancel(job_id)
-        return job_id
+        self.asked += len(ids)
+        return ids
 
 
 @contextmanager

@@ -55,7 +55,7 @@ def test_strangers_see_nothing_of_each_other(shared: QuickPageStudio) -> None:
     picture_id = picture.record.id
     assert everything_of(anna, task_id, picture_id) == [200] * 5
     assert anna.get("/api/images/latest").json()["prompt"] == "annas secret"
-    for stranger in (caller(shared, BERT), caller(shared), caller(shared, "nobody's id")):
+    for stranger in (caller(shared, BERT), caller(shared)):
         assert everything_of(stranger, task_id, picture_id) == [404] * 5
         assert stranger.get("/api/images/latest").status_code == 404
         assert stranger.get("/api/history").json()["total"] == 0
@@ -79,6 +79,17 @@ def test_who_comes_without_an_id_is_given_one(shared: QuickPageStudio) -> None:
     assert stranger.get(f"/api/generate/{task_id}").status_code == 200, "the cookie tells"
     assert caller(shared, owner).get(f"/api/generate/{task_id}").status_code == 200, "so does the header"
     assert caller(shared).get(f"/api/generate/{task_id}").status_code == 404
+
+
+def test_an_owners_id_may_have_capitals_and_nothing_else_is_taken_for_one(shared: QuickPageStudio) -> None:
+    capital = caller(shared, "AbCdEf01" * 4)
+    task_id = asked(capital)
+    assert OWNER_HEADER not in capital.get("/api/queue").headers
+    assert caller(shared, "abcdef01" * 4).get(f"/api/generate/{task_id}").status_code == 200
+    for wrong in ("nobody's id", "a" * 31, "g" * 32):
+        answer = caller(shared, wrong).post("/api/generate", json={"prompt": "x"})
+        assert (answer.status_code, answer.json()["field"]) == (422, "X-Studio-Owner")
+        assert answer.json()["detail"].startswith("X-Studio-Owner: must be 32 hexadecimal digits")
 
 
 def test_the_page_and_rest_know_a_visitor_by_the_same_cookie(shared: QuickPageStudio) -> None:

@@ -83,6 +83,20 @@ def test_strangers_have_their_own_queue_and_do_not_pause_it(shared: QuickPageStu
     assert _caller(shared).delete("/api/queue").json() == {"cancelled": 0}, "who can't be told from others has nothing"
 
 
+def test_a_call_for_more_than_may_wait_is_refused_before_any_is_queued(shared: QuickPageStudio) -> None:
+    shared.pause_queue(False)
+    anna = _caller(shared, **{OWNER_HEADER: "a" * 32})
+    answer = anna.post("/api/generate", json={"prompt": "船", "count": 4})
+    assert (answer.status_code, answer.json()["field"]) == (422, "count")
+    assert answer.json()["detail"] == "count: 4 pictures; at most 3 may wait at once"
+    shared.pause_queue(True)
+    _ask(anna)
+    many = anna.post("/api/generate", json={"prompt": "船", "count": 3})
+    assert (many.status_code, "no room for 3 more" in many.json()["detail"]) == (429, True)
+    assert len(anna.get("/api/queue").json()["tasks"]) == 1
+    assert _ask(anna, count=2)
+
+
 def test_the_users_own_programs_may_do_anything(shared: QuickPageStudio) -> None:
     theirs = _ask(_caller(shared, **{OWNER_HEADER: "a" * 32}))
     own = _caller(shared, auth="", **{LOCAL_HEADER: KEY})

@@ -53,6 +53,33 @@ def test_a_picture_is_asked_for_followed_and_fetched(client: TestClient, studio:
     assert file.content == saved.path.read_bytes()
 
 
+def test_a_file_that_the_caller_holds_is_not_sent_again(client: TestClient, studio: QuickPageStudio) -> None:
+    url = f"/api/download/{asked_picture(client, studio)}"
+    file = client.get(url)
+    for tags in (file.headers["etag"], f'"x", W/{file.headers["etag"]}', "*"):
+        again = client.get(url, headers={"if-none-match": tags})
+        assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", file.headers["etag"])
+    assert client.get(url, headers={"if-none-match": '"x"'}).content == file.content
+
+
+def test_head_is_answered_as_get_without_the_body(client: TestClient, studio: QuickPageStudio) -> None:
+    picture = asked_picture(client, studio)
+    for url in (f"/api/download/{picture}", "/api/history", "/api/openapi.json"):
+        got, head = client.get(url), client.head(url)
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["content-length"] == got.headers["content-length"] == str(len(got.content))
+    assert client.head("/api/download/nothing").status_code == 404
+    for url in ("/api/batch", "/api/generate/x/events"):
+        assert client.head(url).status_code == 405
+
+
+def asked_picture(client: TestClient, studio: QuickPageStudio) -> str:
+    """The id of a saved picture."""
+    picture = finish(studio, asked(client)).picture
+    assert picture is not None
+    return picture.record.id
+
+
 def test_settings_of_a_result_can_be_sent_again(client: TestClient, studio: QuickPageStudio) -> None:
     first = finish(studio, asked(client))
     assert first.picture is not None
@@ -170,10 +197,10 @@ def test_the_sentence_is_the_pages(client: TestClient) -> None:
 def test_too_much_at_once_says_when_to_come_back(
     own: bool, status: int, client: TestClient, studio: QuickPageStudio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object, **__: object) -> str:
+    def full(*_: object, **__: object) -> list[str]:
         raise BusyError(Text("3 of your pictures are waiting", "你已有 3 个任务在排队"), 12.4, own=own)
 
-    monkeypatch.setattr(studio, "submit", full)
+    monkeypatch.setattr(studio, "submit_group", full)
     answer = client.post("/api/generate", json={"prompt": "x"}, headers=CHINESE)
     assert (answer.status_code, answer.headers["retry-after"]) == (status, "12")
     assert answer.json()["detail"] == "你已有 3 个任务在排队"
@@ -224,7 +251,7 @@ def test_a_whole_number_may_be_written_with_a_point(client: TestClient) -> None:
 @pytest.mark.parametrize("method", ["PUT", "OPTIONS"])
 def test_all_methods_of_an_address_are_named(client: TestClient, method: str) -> None:
     answer = client.request(method, "/api/generate/x")
-    assert (answer.status_code, answer.headers["allow"]) == (405, "DELETE, GET")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "DELETE, GET, HEAD")
 
 
 @pytest.mark.parametrize("day", ["0", "20260131", "2026-1-31", "2026-01-31T00:00:00"])

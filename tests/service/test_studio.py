@@ -169,7 +169,7 @@ def test_the_queue_has_an_end(models_dir: Path, small_request: GenerationRequest
         time.sleep(0.01)
     for _ in range(limits.waiting):
         studio.submit(small_request, "tiny")
-    with pytest.raises(BusyError, match=r"The queue is full \(3 pictures\)"):
+    with pytest.raises(BusyError, match="holds 3 pictures of at most 3"):
         studio.submit(small_request, "tiny")
     studio.close()
 

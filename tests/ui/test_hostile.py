@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -73,11 +73,12 @@ class Watched(QuickPageStudio):
         self.folder = folder
         self.asked: list[GenerationRequest] = []
 
-    def submit(self, request: GenerationRequest, *given: Any, **named: Any) -> str:
-        self.asked.append(request)
-        job_id = super().submit(request, *given, **named)
-        self.cancel(job_id)
-        return job_id
+    def submit_group(self, requests: Sequence[GenerationRequest], *given: Any, **named: Any) -> list[str]:
+        self.asked.extend(requests)
+        ids = super().submit_group(requests, *given, **named)
+        for job_id in ids:
+            self.cancel(job_id)
+        return ids
 
 
 @pytest.fixture(scope="module", params=["home", "shared"])

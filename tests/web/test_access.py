@@ -164,6 +164,20 @@ def test_a_key_covers_rest_and_nothing_else(headers: dict[str, str], status: int
     assert page.get("/api/openapi.json").status_code == 200
 
 
+@pytest.mark.parametrize("users", [None, USERS])
+def test_a_wrong_key_is_told_from_none(users: dict[str, str] | None) -> None:
+    page = client(users, KEY)
+    for headers in ({"x-api-key": KEY[:-1]}, {"authorization": "Bearer x"}):
+        answer = page.get("/api/history", headers=headers)
+        assert (answer.status_code, answer.json()["detail"][:20]) == (401, "The API key is wrong")
+        assert (
+            page.get("/api/history", headers=headers | {"accept-language": "zh"})
+            .json()["detail"]
+            .startswith("API 密钥错误")
+        )
+    assert page.get("/api/history").json()["detail"].startswith("Send the API key")
+
+
 def test_a_key_opens_rest_behind_a_login_but_not_the_page() -> None:
     page = client(USERS, KEY)
     with_key = {"x-api-key": KEY}

@@ -243,13 +243,13 @@ def _started(
         if "mask" in start:
             start["mask"] = keep_input("--mask", options.mask, inputs).sha256
         if "extend" in start:
-            start["extend"] = [_whole_number(part) for part in options.extend.split(",")]
+            start["extend"] = _margins(options.extend)
         picture = keep_input("--picture", options.start, inputs).sha256
         start = {**(asked or NamedStartPicture()).start_settings(picture), **start}
         request = parse_request(request.model_dump(mode="json") | {"start": start})
     elif given:
         flags = ", ".join("--no-paste" if flag == "paste" else f"--{flag}" for flag in given)
-        raise RequestError(flags, Text("go with --picture FILE", "需与 --picture FILE 一起使用"))
+        raise RequestError(flags, Text("give --picture FILE as well", "需与 --picture FILE 一起使用"))
     inputs.check(request.start)
     return request
 
@@ -260,6 +260,20 @@ def keep_input(flag: str, path: Path, inputs: PictureInputs) -> StoredPicture:
         return inputs.save_file(path)
     except ImportedFileError as error:
         raise RequestError(flag, error.text) from error
+
+
+def _margins(text: str) -> list[int | str]:
+    """The four numbers of ``--extend``; raises RequestError for another form."""
+    parts = text.split(",")
+    if len(parts) != 4 or not all(map(str.isdecimal, parts)):
+        raise RequestError(
+            "--extend",
+            Text(
+                f"{text}: must be four whole numbers of pixels, L,T,R,B, as in 0,0,0,256",
+                f"{text}：必须是四个整数像素值 左,上,右,下，如 0,0,0,256",
+            ),
+        )
+    return [_whole_number(part) for part in parts]
 
 
 def _whole_number(text: str) -> int | str:

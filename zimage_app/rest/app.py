@@ -16,6 +16,7 @@ from starlette.staticfiles import StaticFiles
 
 from zimage_app.domain.version import __version__
 from zimage_app.rest import batch, grids, groups, inputs, library, pictures, queue, tasks, workflows
+from zimage_app.rest.bodiless import HeadMiddleware
 from zimage_app.rest.problems import answer_problems
 from zimage_app.rest.schema import Problem
 from zimage_app.service.studio import Studio
@@ -77,6 +78,7 @@ def rest_app(studio: Studio, default_language: LanguageChoice = "auto", prefix: 
     for part in (tasks, batch, grids, groups, queue, inputs, pictures, workflows, library):
         app.include_router(part.router)
     answer_problems(app)
+    app.add_middleware(HeadMiddleware)
     app.openapi = cache(partial(_schema, app.openapi))  # type: ignore[method-assign]  # FastAPI's way to extend it
     return app
 

@@ -7,9 +7,11 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
+from zimage_app.domain.errors import RequestError
 from zimage_app.domain.plan import draw_seed
 from zimage_app.domain.settings.knob import STRICT
 from zimage_app.domain.settings.stage import Seed
+from zimage_app.domain.text import Text
 from zimage_app.rest.caller import CurrentCaller
 from zimage_app.rest.contract import MAX_GROUP, MAX_NAME, with_random_seed
 from zimage_app.rest.orders import GroupAnswer, check_masks, group_requester, queue_group
@@ -72,7 +74,7 @@ def batch(body: BatchBody, caller: CurrentCaller, request: Request, response: Re
             )
             many = plan_batch(caller.studio, entries, requester)
     except BatchError as error:
-        raise error.at("items") from error
+        raise error.at("items" if body.items is not None else "tweets") from error
     queued = queue_group(caller, many, requester, body.dry_run, body.group)
     return BatchAccepted(
         id=queued.id,
@@ -97,7 +99,19 @@ def _seed(body: BatchBody) -> int:
 
 
 def _entries(body: BatchBody) -> object:
+    """The entries as in a file; raises RequestError where the body has none, or both kinds."""
+    if body.items is None and body.tweets is None:
+        raise RequestError(
+            "items",
+            Text(
+                "is missing; give a list of prompts or settings, or tweets with their persona",
+                "缺少这一项；请给出提示词或设置的列表，或给出 tweets 及其 persona",
+            ),
+        )
     if body.items is not None:
+        for field in ("persona", "tweets"):
+            if getattr(body, field) is not None:
+                raise RequestError(field, Text("leave out either it or items", "请勿与 items 同时给出"))
         return _seeded(body.items)
     return {"persona": body.persona and with_random_seed(body.persona), "tweets": _seeded(body.tweets)}
 

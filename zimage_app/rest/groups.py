@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Path
 from pydantic import AwareDatetime, BaseModel, Field
-from starlette.responses import FileResponse
 
 from zimage_app.domain.text import Text
+from zimage_app.rest.bodiless import StoredFile
 from zimage_app.rest.caller import Caller, CurrentCaller
 from zimage_app.rest.problems import NotFoundError
 from zimage_app.service.groups import GroupView
@@ -74,13 +74,13 @@ def remove(view: OwnGroup, caller: CurrentCaller) -> Group:
     return _answer(view)
 
 
-@router.get("/{group_id}/{name}", response_class=FileResponse, responses={200: {"content": _KINDS}})
-def file(view: OwnGroup, name: Annotated[str, Path(max_length=200)], caller: CurrentCaller) -> FileResponse:
+@router.get("/{group_id}/{name}", response_class=StoredFile, responses={200: {"content": _KINDS}})
+def file(view: OwnGroup, name: Annotated[str, Path(max_length=200)], caller: CurrentCaller) -> StoredFile:
     """Download a file of a group: one from its list, or a cell's picture as in x1-y2-z1.png."""
     path = caller.studio.groups.file(view, name)
     if path is None:
         raise NotFoundError(_NONE)
-    return FileResponse(path)
+    return StoredFile(path)
 
 
 def _visible(caller: Caller, mark: str) -> bool:

@@ -8,11 +8,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 
 from zimage_app.domain.text import Text
 from zimage_app.domain.validation_errors import refusal
 from zimage_app.rest.answers import item_answer, picture_answer
+from zimage_app.rest.bodiless import StoredFile
 from zimage_app.rest.caller import CurrentCaller
 from zimage_app.rest.contract import MAX_NAME
 from zimage_app.rest.problems import NotFoundError
@@ -94,4 +95,4 @@ def download(saved: OwnPicture) -> Response:
     if saved.unsaved_png is not None:
         name = f'attachment; filename="{saved.path.name}"'
         return Response(saved.unsaved_png, media_type="image/png", headers={"content-disposition": name})
-    return FileResponse(saved.path, media_type="image/png", filename=saved.path.name)
+    return StoredFile(saved.path, media_type="image/png", filename=saved.path.name)

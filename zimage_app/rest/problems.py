@@ -25,6 +25,7 @@ from zimage_app.domain.errors import (
 )
 from zimage_app.domain.text import Text
 from zimage_app.domain.validation_errors import finding_error
+from zimage_app.rest.bodiless import takes_head
 from zimage_app.rest.schema import Problem
 from zimage_app.web.language import language_of
 
@@ -102,7 +103,9 @@ def _plain(request: Request, error: HTTPException) -> JSONResponse:
     text = _WORDS.get(error.status_code, Text(str(error.detail), str(error.detail)))
     headers = dict(error.headers or {})
     if error.status_code == 405:  # Starlette lists the methods of only one of the routes with this path
-        headers["Allow"] = ", ".join(sorted(_methods(request.app.routes, request.scope)))
+        methods = _methods(request.app.routes, request.scope)
+        head = {"HEAD"} if "GET" in methods and takes_head(request.scope) else set()
+        headers["Allow"] = ", ".join(sorted(methods | head))
     return _answer(request, error.status_code, text, **headers)
 
 

@@ -22,6 +22,7 @@ from zimage_app.service.many.batch.reading import BatchFile
 from zimage_app.service.many.grids.axes import Axis, Labels, sheet_labels, with_drawn_seeds
 from zimage_app.service.many.grids.planning import Cost, GridOptions, Place, cost_of, grid_items
 from zimage_app.service.many.lists import without_nulls
+from zimage_app.service.rules.limits import check_count
 from zimage_app.service.rules.permissions import owner_mark
 from zimage_app.service.studio import Studio
 
@@ -61,7 +62,7 @@ def plan_grid(studio: Studio, settings: Mapping[str, Any], axes: Sequence[Axis],
     """
     if not axes:
         raise RequestError("x", Text("give at least one axis", "请至少给出一个轴"))
-    _check_count(studio, math.prod(len(axis.values) for axis in axes), "axes")
+    check_count(math.prod(len(axis.values) for axis in axes), studio.max_waiting, "axes")
     axes = with_drawn_seeds(axes, draw_seed)
     data = _with_stages(studio, settings, requester.model)
     if not isinstance(data.get("seed"), int):
@@ -99,7 +100,7 @@ def plan_batch(studio: Studio, entries: BatchInput, requester: Requester) -> Pla
         RequestError: there are too many entries, or the model isn't on this machine.
     """
     check_letters("FILE", entries.title)
-    _check_count(studio, len(entries.batch.entries), "items")
+    check_count(len(entries.batch.entries), studio.max_waiting, "items")
     settings = _with_stages(studio, entries.settings, requester.model)
     planner = _planner(studio, requester)
     options = BatchOptions(settings, planner, entries.seed, entries.seed_mode, made_with=requester.model)
@@ -149,11 +150,3 @@ def _planner(studio: Studio, requester: Requester) -> Callable[[GenerationReques
 
 def _cost(studio: Studio, items: Sequence[BatchItem], model: str) -> Cost:
     return cost_of([item.plan for item in items], studio.run_times.of(model), memory=studio.remembers_stages)
-
-
-def _check_count(studio: Studio, count: int, field: str) -> None:
-    most = studio.max_waiting
-    if count > most:
-        raise RequestError(
-            field, Text(f"{count} pictures; at most {most} may wait at once", f"共 {count} 张；最多同时排队 {most} 张")
-        )

@@ -56,7 +56,7 @@ from zimage_app.service.library.wildcards import WildcardLibrary
 from zimage_app.service.pictures.gallery import Gallery
 from zimage_app.service.pictures.history import History, Search
 from zimage_app.service.pictures.views import SavedPicture
-from zimage_app.service.rules.limits import DiskUse, check_disk, check_plan
+from zimage_app.service.rules.limits import DiskUse, check_count, check_disk, check_plan
 from zimage_app.service.rules.permissions import may_see, owner_mark, refuse_if_shared
 from zimage_app.service.setup.config import StudioConfig
 
@@ -93,7 +93,7 @@ class Studio:
 
     def __init__(self, config: StudioConfig) -> None:
         self._config = config
-        self.loras = LoraLibrary(*config.lora_folders)
+        self.loras = LoraLibrary(*config.lora_folders, shared=config.shared)
         self.models = ModelLibrary(config)
         self.monitor = Monitor(config.outputs)
         self.history = History(config.outputs, shared=config.shared)
@@ -224,25 +224,7 @@ class Studio:
             StudioError: the request can't be planned or exceeds a limit, the model isn't on this machine, the queue
                 can't be written, or the app is closing.
         """
-        device = self._device(on_cpu)
-        limits = self._config.allowed
-        plan = self.checked_plan(request, model, owner, trusted=trusted)
-        check_disk(self._disk.used() if limits.outputs is not None else 0, limits)
-        job_id, mark = secrets.token_hex(8), owner_mark(owner)
-        job = Job(job_id, mark, model, plan.request.model_dump_json(), plan.cost, group, device)
-        view = JobView(
-            job_id,
-            mark,
-            model,
-            prompt=plan.request.prompt,
-            seed=None if plan.request.seed == "random" else plan.request.seed,
-            group=group,
-            stages=stage_views(plan.request),
-            warnings=plan.warnings,
-        )
-        context = copy_context() if self._config.borrowed_gpu else None
-        self._jobs.submit(job, LiveJob(view, plan, context))
-        return job_id
+        return self.submit_group([request], model, owner, group, on_cpu=on_cpu, trusted=trusted)[0]
 
     def _device(self, on_cpu: bool) -> str:
         """The device for a job; empty for the default one. Raises as ``submit`` does."""
@@ -315,14 +297,34 @@ class Studio:
         on_cpu: bool = False,
         trusted: bool = False,
     ) -> list[str]:
-        """Queue all requests of a group or none; return the jobs' ids; raises as ``submit`` does."""
-        ids: list[str] = []
-        try:
-            ids.extend(self.submit(each, model, owner, group, on_cpu=on_cpu, trusted=trusted) for each in requests)
-        except BaseException:
-            self._jobs.stop(ids)  # cancel those queued before the refused one
-            raise
-        return ids
+        """Queue all requests of a group or none; return the jobs' ids.
+
+        Raises as ``submit`` does; also RequestError of ``count`` for more requests than may ever wait.
+        """
+        limits = self._config.allowed
+        check_count(len(requests), limits.waiting_of_owner, "count")
+        device = self._device(on_cpu)
+        plans = [self.checked_plan(each, model, owner, trusted=trusted) for each in requests]
+        check_disk(self._disk.used() if limits.outputs is not None else 0, limits)
+        jobs = [self._new_job(plan, model, owner, group, device) for plan in plans]
+        self._jobs.submit(jobs)
+        return [job.id for job, _ in jobs]
+
+    def _new_job(self, plan: GenerationPlan, model: str, owner: str, group: str, device: str) -> tuple[Job, LiveJob]:
+        job_id, mark = secrets.token_hex(8), owner_mark(owner)
+        job = Job(job_id, mark, model, plan.request.model_dump_json(), plan.cost, group, device)
+        view = JobView(
+            job_id,
+            mark,
+            model,
+            prompt=plan.request.prompt,
+            seed=None if plan.request.seed == "random" else plan.request.seed,
+            group=group,
+            stages=stage_views(plan.request),
+            warnings=plan.warnings,
+        )
+        context = copy_context() if self._config.borrowed_gpu else None
+        return job, LiveJob(view, plan, context)
 
     def view(self, job_id: str) -> JobView | None:
         """Return the job's current state, or None if the id isn't known or no longer known."""

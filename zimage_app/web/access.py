@@ -26,7 +26,7 @@ from zimage_app.web.cookies import cookie
 from zimage_app.web.credentials import Credentials
 from zimage_app.web.json_bodies import read_body
 from zimage_app.web.language import LOCALES, LanguageChoice, language_of
-from zimage_app.web.owner import KEY_OWNER, LOCAL, LOCAL_HEADER, key_owner
+from zimage_app.web.owner import KEY_OWNER, LOCAL, LOCAL_HEADER, has_malformed_owner, key_owner
 from zimage_app.web.prefix import prefix_of
 from zimage_app.web.refusal import API, is_api, refusal
 
@@ -43,9 +43,18 @@ _COUNTED_NAME = 64
 """Names are counted by their first characters, this many; longer names with the same beginning share a count."""
 _LOGIN_BODY = 10_000
 
+_OWNER_NAME = "X-Studio-Owner"
 _NO_KEY = Text(
     "Send the API key, as Authorization: Bearer KEY or X-API-Key: KEY.",
     "请提供 API 密钥：Authorization: Bearer 密钥 或 X-API-Key: 密钥。",
+)
+_WRONG_KEY = Text(
+    "The API key is wrong; send the one that the app was started with, as Authorization: Bearer KEY or X-API-Key: KEY.",
+    "API 密钥错误；请提供启动程序时设置的密钥：Authorization: Bearer 密钥 或 X-API-Key: 密钥。",
+)
+_NO_OWNER = Text(
+    f"{_OWNER_NAME}: must be 32 hexadecimal digits; send what the app answered, or leave the header out.",
+    f"{_OWNER_NAME}：必须是 32 位十六进制数字；请使用程序返回的值，或不要发送该请求头。",
 )
 _NO_LOGIN = Text("Log in first.", "请先登录。")
 _WRONG = Text("Name or password is wrong.", "用户名或密码错误。")
@@ -109,6 +118,8 @@ class AccessMiddleware:
         """The response to a login, a logout or an unauthenticated request; None to pass the request on."""
         path = scope["path"].rstrip("/")
         visitor = HTTPConnection(scope)
+        if has_malformed_owner(visitor):
+            return refusal(scope, 422, _NO_OWNER, self._default_language, field=_OWNER_NAME)
         if is_api(scope) and self._credentials.is_local_key(visitor.headers.get(LOCAL_HEADER, "")):
             scope[LOCAL] = True
             return None
@@ -124,13 +135,12 @@ class AccessMiddleware:
         if self._credentials.users:
             return self._unless_logged_in(visitor)
         if is_api(scope) and self._credentials.api_key and path != _PUBLISHED:
-            return refusal(scope, 401, _NO_KEY, self._default_language, **{"www-authenticate": "Bearer"})
+            text = _WRONG_KEY if any(_keys(visitor)) else _NO_KEY
+            return refusal(scope, 401, text, self._default_language, **{"www-authenticate": "Bearer"})
         return None
 
     def _has_key(self, visitor: HTTPConnection) -> bool:
-        scheme, _, given = visitor.headers.get("authorization", "").partition(" ")
-        bearer = given.strip() if scheme.lower() == "bearer" else ""
-        return self._credentials.is_key(bearer) or self._credentials.is_key(visitor.headers.get("x-api-key", ""))
+        return any(map(self._credentials.is_key, _keys(visitor)))
 
     def _unless_logged_in(self, visitor: HTTPConnection) -> Response | None:
         if visitor.cookies.get(SESSION_COOKIE, "") in self._sessions:
@@ -141,7 +151,9 @@ class AccessMiddleware:
         if "text/html" in visitor.headers.get("accept", "") and visitor.scope["method"] == "GET":
             there = quote(visitor.scope["path"], safe="/")
             return RedirectResponse(f"{prefix_of(visitor.scope)}/login?next={there}", 303)
-        text = _NO_KEY if self._credentials.api_key and is_api(visitor.scope) else _NO_LOGIN
+        text = _NO_LOGIN
+        if self._credentials.api_key and is_api(visitor.scope):
+            text = _WRONG_KEY if any(_keys(visitor)) else _NO_KEY
         return refusal(visitor.scope, 401, text, self._default_language)
 
     def _check(self, visitor: HTTPConnection, name: str, password: str) -> Response | None:
@@ -201,6 +213,12 @@ class AccessMiddleware:
         for name, word in words.items():
             page = page.replace(f"{{{name}}}", escape(word))
         return HTMLResponse(page, status, headers={"cache-control": "no-store"})
+
+
+def _keys(visitor: HTTPConnection) -> tuple[str, str]:
+    """The API keys that a request holds; empty where there is none."""
+    scheme, _, given = visitor.headers.get("authorization", "").partition(" ")
+    return given.strip() if scheme.lower() == "bearer" else "", visitor.headers.get("x-api-key", "")
 
 
 def _basic(visitor: HTTPConnection) -> tuple[str, str] | None:

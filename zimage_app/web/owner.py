@@ -42,8 +42,18 @@ def key_owner(key: str) -> str:
 
 def owner_of(connection: HTTPConnection) -> str:
     """The id from the header, else the cookie, else the API key; empty where the request has none of them."""
-    given = (connection.headers.get(OWNER_HEADER, ""), connection.cookies.get(OWNER_COOKIE, ""))
+    given = (_header(connection), connection.cookies.get(OWNER_COOKIE, ""))
     return next((owner for owner in given if is_owner(owner)), "") or str(connection.scope.get(KEY_OWNER, ""))
+
+
+def has_malformed_owner(connection: HTTPConnection) -> bool:
+    """Whether the header is sent with something that is no owner's id."""
+    given = _header(connection)
+    return bool(given) and not is_owner(given)
+
+
+def _header(connection: HTTPConnection) -> str:
+    return connection.headers.get(OWNER_HEADER, "").lower()
 
 
 def is_local(connection: HTTPConnection) -> bool:

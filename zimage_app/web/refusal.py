@@ -19,13 +19,19 @@ def is_api(scope: Scope) -> bool:
 
 
 def refusal(
-    scope: Scope, status: int, text: Text, default_language: LanguageChoice = "auto", **headers: str
+    scope: Scope,
+    status: int,
+    text: Text,
+    default_language: LanguageChoice = "auto",
+    *,
+    field: str | None = None,
+    **headers: str,
 ) -> Response:
     """The response that refuses a request: for REST in the form of ``Problem``, for the page's scripts as ``error``."""
     sentence = text.to(language_of(HTTPConnection(scope), default_language))
     kept = {"cache-control": "no-store", **headers}
     if is_api(scope):
-        return JSONResponse({"detail": sentence, "field": None}, status, headers=kept)
+        return JSONResponse({"detail": sentence, "field": field}, status, headers=kept)
     if "text/html" in HTTPConnection(scope).headers.get("accept", ""):
         return PlainTextResponse(sentence, status, headers=kept)
     # Gradio's script reads ``detail`` from calls through its queue.

@@ -247,7 +247,8 @@ def test_names_that_can_be_no_path_are_no_model(tmp_path: Path, name: str) -> No
 
 
 @pytest.mark.parametrize(
-    "name", ["{folder}/mine", "../models/mine", "models/mine", "~/x", "owner/name", "Mine", "", "x" * 5000]
+    "name",
+    ["{folder}/mine", "../models/mine", "models/mine", "~/x", "owner/name", "Mine", "", "x" * 5000, "z-image-turbo"],
 )
 def test_where_strangers_choose_only_listed_names_mean_a_model(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -187,6 +187,27 @@ def test_room_is_not_made_by_what_jobs_need(tmp_path: Path) -> None:
     assert [inputs.thumbnail(digest) is not None for digest in (first, *others)] == [True, False, True]
 
 
+def test_strangers_displace_their_own_uploads_first(tmp_path: Path) -> None:
+    anna, bert, carl = "a" * 32, "b" * 32, "c" * 32
+    noise = np.random.default_rng(1).integers(0, 256, (8, 40, 40, 3), dtype=np.uint8)
+    first, *files = [encoded(Image.fromarray(each)) for each in noise]
+    shared = PictureInputs(tmp_path, max_kept=4 * (len(first) + 2000), shared=True)
+    picture = shared.save(first, "x", anna).sha256
+    os.utime(tmp_path / FOLDER / picture, (1000, 1000))
+    digests = [shared.save(data, "x", bert).sha256 for data in files]
+    kept = [shared.thumbnail(digest, bert) is not None for digest in digests]
+    assert (kept[0], kept[-1], sum(kept)) == (False, True, 3)
+    shared.save(first, "x", bert)
+    for data in files:
+        shared.save(data, "x", bert)
+    assert shared.thumbnail(picture, bert) is None
+    assert shared.thumbnail(picture, anna) is not None, "what one of two gives up stays the other's"
+    again = PictureInputs(tmp_path, max_kept=4 * (len(first) + 2000), shared=True)
+    for data in files[:3]:
+        again.save(data, "x", carl)
+    assert again.thumbnail(picture, anna) is not None, "also after a restart"
+
+
 @pytest.mark.parametrize("digest", ["0" * 64])
 def test_a_picture_that_is_gone_is_named_with_what_to_do(inputs: PictureInputs, digest: str) -> None:
     for act in (lambda: inputs.check(start(digest)), lambda: inputs.load(start(digest), (16, 16))):
@@ -295,5 +316,6 @@ def test_the_number_of_files_is_bounded_and_the_folder_walked_once(
     inputs.in_use = lambda: {digests[0]}
     digests += [inputs.save(data, "x", anna).sha256 for data in files[3:]]
     assert walks == [tmp_path / FOLDER]
-    assert [inputs.thumbnail(digest, anna) is not None for digest in digests] == [True, False, False, False, True, True]
+    assert [inputs.thumbnail(digest, anna) is not None for digest in digests] == [True] + [False] * 4 + [True]
+    assert inputs.thumbnail(digests[2], bert) is not None, "who has less keeps it"
     assert len(os.listdir(tmp_path / FOLDER)) == 9

@@ -102,7 +102,8 @@ class Bench:
         """Ask for a picture."""
         plan = plan_of(quick_request(seed))
         job = Job(name, owner, MODEL, plan.request.model_dump_json(), 100.0, group)
-        self.core.submit(job, LiveJob(JobView(name, owner, MODEL, group=group, stages=stage_views(plan.request)), plan))
+        view = JobView(name, owner, MODEL, group=group, stages=stage_views(plan.request))
+        self.core.submit([(job, LiveJob(view, plan))])
 
     def process(self) -> None:
         """What the dispatcher does after every message."""

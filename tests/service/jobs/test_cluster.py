@@ -104,7 +104,7 @@ class Desk:
         self._asked += 1
         plan, name = self.plan(asked, model), f"job{self._asked}"
         job = Job(name, "", model, plan.request.model_dump_json(), 100.0)
-        self.dispatcher.submit(job, LiveJob(JobView(name, "", model, stages=stage_views(plan.request)), plan))
+        self.dispatcher.submit([(job, LiveJob(JobView(name, "", model, stages=stage_views(plan.request)), plan))])
         return name
 
     def make(self, asked: GenerationRequest, model: str = "demo") -> JobView:

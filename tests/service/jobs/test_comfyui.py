@@ -78,7 +78,7 @@ class Desk:
         self._asked += 1
         plan, name = self.plan(asked, MODEL), f"job{self._asked}"
         job = Job(name, "", MODEL, plan.request.model_dump_json(), 100.0)
-        self.dispatcher.submit(job, LiveJob(JobView(name, "", MODEL, stages=stage_views(plan.request)), plan))
+        self.dispatcher.submit([(job, LiveJob(JobView(name, "", MODEL, stages=stage_views(plan.request)), plan))])
         return name
 
     def make(self, asked: GenerationRequest) -> JobView:

@@ -43,7 +43,7 @@ def interrupted(outputs: Path, name: str, seed: int, attempts: int = 1) -> None:
     """Leave a job that a program has begun so many times before it crashed."""
     with closing(JobStore(StudioConfig(outputs=outputs).state)) as store:
         request = plan_of(quick_request(seed)).request.model_dump_json()
-        store.add(Job(name, "", MODEL, request, 100.0), PRIVATE_LIMITS)
+        store.add([Job(name, "", MODEL, request, 100.0)], PRIVATE_LIMITS)
         for turn in range(attempts):
             if turn:
                 assert store.apply([name], JobEvent.REQUEUE)

@@ -59,7 +59,7 @@ def submit(dispatcher: Dispatcher, name: str, request: GenerationRequest, owner:
     plan = plan_of(request)
     job = Job(name, owner, MODEL, plan.request.model_dump_json(), plan.cost)
     view = JobView(name, owner, MODEL, stages=stage_views(plan.request))
-    dispatcher.submit(job, LiveJob(view, plan))
+    dispatcher.submit([(job, LiveJob(view, plan))])
     return name
 
 

@@ -42,7 +42,7 @@ def store(tmp_path: Path) -> Iterator[JobStore]:
 
 def add(store: JobStore, *names: str, owner: str = "") -> None:
     for name in names:
-        store.add(job(name, owner), PRIVATE_LIMITS)
+        store.add([job(name, owner)], PRIVATE_LIMITS)
 
 
 def go(store: JobStore, name: str, *events: JobEvent) -> None:
@@ -163,17 +163,20 @@ def test_an_interrupted_job_comes_first_again_within_its_owners_turns(store: Job
 def test_more_than_may_wait_is_refused_with_when_to_come_back(store: JobStore) -> None:
     limits = replace(PRIVATE_LIMITS, waiting_of_owner=2, waiting=3)
     for name in ("a0", "a1"):
-        store.add(job(name, "a"), limits)
-    with pytest.raises(BusyError, match="You already have 2 pictures") as own:
-        store.add(job("a2", "a"), limits)
+        store.add([job(name, "a")], limits)
+    with pytest.raises(BusyError, match="which has 2 already") as own:
+        store.add([job("a2", "a")], limits)
     assert own.value.own
     assert own.value.retry_after > 0
-    store.add(job("b0", "b"), limits)
-    with pytest.raises(BusyError, match=r"The queue is full \(3 pictures\)"):
-        store.add(job("c0", "c"), limits)
+    store.add([job("b0", "b")], limits)
+    with pytest.raises(BusyError, match="holds 3 pictures of at most 3"):
+        store.add([job("c0", "c")], limits)
     assert store.find("c0") is None
+    with pytest.raises(BusyError, match="which has 1 already; there is no room for 2 more"):
+        store.add([job("b1", "b"), job("b2", "b")], limits)
+    assert store.find("b1") is None
     go(store, "a0", JobEvent.CLAIM)
-    store.add(job("c0", "c"), limits)
+    store.add([job("c0", "c")], limits)
 
 
 def test_a_pause_outlives_the_program(store: JobStore, tmp_path: Path) -> None:
@@ -228,7 +231,7 @@ def test_old_ends_are_forgotten_and_waiting_jobs_never(store: JobStore, monkeypa
 def test_times_of_finished_jobs_make_the_estimate(store: JobStore) -> None:
     assert store.rate("tiny") is None
     for number, seconds in enumerate((20.0, 30.0, 500.0)):
-        store.add(job(f"t{number}", cost=10.0), PRIVATE_LIMITS)
+        store.add([job(f"t{number}", cost=10.0)], PRIVATE_LIMITS)
         go(store, f"t{number}", *PATHS[JobState.SAVING])
         store.apply([f"t{number}"], JobEvent.SAVE, seconds=seconds)
     assert store.rate("tiny") == pytest.approx(3.0)

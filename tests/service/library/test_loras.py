@@ -217,6 +217,16 @@ def test_a_name_that_means_nothing_is_one_sentence(name: str, words: str, folder
     assert len(caught.value.text.zh) < 400
 
 
+def test_strangers_are_not_told_to_put_files_into_folders(folder: Path, tmp_path: Path) -> None:
+    for name, words in (("zzzz", "on this page; choose one of those here, as ink"), ("inc", "did you mean ink")):
+        with pytest.raises(LoraError, match=words) as caught:
+            LoraLibrary(folder, shared=True).find(name)
+        assert "put the file" not in caught.value.text.en
+        assert "文件夹" not in caught.value.text.zh
+    with pytest.raises(LoraError, match="on this page; leave it out"):
+        LoraLibrary(tmp_path / "none", shared=True).find("ink")
+
+
 def test_the_folders_own_file_goes_before_sub_folders(folder: Path) -> None:
     write_lora(folder / "twin.safetensors")
     assert LoraLibrary(folder).name_of("twin") == "twin"

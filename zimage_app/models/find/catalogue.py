@@ -75,6 +75,8 @@ def find_model(name_or_path: str, where: Path | ModelFolders) -> ModelSource:
     source = look_up(name_or_path, model_folders)
     if source.present:
         return source
+    if model_folders.listed_only:
+        raise _not_listed(name_or_path, model_folders)
     raise _not_here(name_or_path, source, model_folders)
 
 
@@ -108,8 +110,12 @@ def _published(name: str, model_folders: ModelFolders, makers: Mapping[str, Call
     known = makers.get(repo_folder(name)) if is_repo(name) else None
     if known is not None:
         return known()
+    raise _not_listed(name, model_folders)
+
+
+def _not_listed(name: str, model_folders: ModelFolders) -> ModelError:
     present, shown = _names_here(model_folders), repr(name[:_MAX_SHOWN])
-    raise ModelError(
+    return ModelError(
         Text(
             f"There is no model {shown} on this page; choose one of {present}.",
             f"此页面没有模型 {shown}；请从 {present} 中选择。",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
+from collections import defaultdict, deque
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -42,7 +43,7 @@ FOLDER = ".inputs"
 """Folder name below the outputs folder."""
 MAX_BYTES = 32 * 2**20
 MAX_KEPT = 512 * 2**20
-"""Maximum total size of all files in bytes; beyond it, the least recently used ones are deleted."""
+"""Maximum total size of all files in bytes; beyond it, the least recently used ones of who has most are deleted."""
 MAX_FILES = 6000
 """Maximum number of files, enforced in the same way; a picture has three: itself, thumbnail, owner's marker."""
 MAX_OWNERS = 200
@@ -329,20 +330,50 @@ class PictureInputs:
         self._is_read = True
 
     def _make_room(self, newest: str) -> None:
-        """Delete the least recently used pictures until the limits are kept. The caller must hold the lock."""
+        """Delete pictures until the limits are kept. The caller must hold the lock.
+
+        The owner whose pictures take up most gives up the least recently used one; a picture stays while others who
+        uploaded it keep it. So nobody's uploads displace the fewer ones of others.
+        """
         too_much = sum(self._sizes.values()) - self._most_kept
         too_many = 2 * len(self._sizes) + sum(map(len, self._claims.values())) - MAX_FILES
         if too_much <= 0 and too_many <= 0:
             return
         needed = {newest, *self.in_use()}
-        for digest in sorted(self._sizes.keys() - needed, key=self._last_use):
-            if too_much <= 0 and too_many <= 0:
-                return
+        shares: defaultdict[str, float] = defaultdict(float)
+        """Share of the limits that each owner's pictures take up."""
+        deletable: defaultdict[str, deque[str]] = defaultdict(deque)
+        """Each owner's pictures that may go, the least recently used first."""
+        for digest in sorted(self._sizes, key=self._last_use):
+            for mark in self._marks(digest):
+                shares[mark] += self._share(digest)
+                if digest not in needed:
+                    deletable[mark].append(digest)
+        while deletable and (too_much > 0 or too_many > 0):
+            mark = max(deletable, key=shares.__getitem__)
+            digest = deletable[mark].popleft()
+            shares[mark] -= self._share(digest)
+            if not deletable[mark]:
+                del deletable[mark]
             claims = self._claims.pop(digest, [])
-            for each in (*claims, self._small(digest), self._folder / digest):
-                each.unlink(missing_ok=True)
+            others = [each for each in claims if mark and each.suffix != mark]
+            for claim in set(claims).difference(others):
+                claim.unlink(missing_ok=True)
+            too_many -= len(claims) - len(others)
+            if others:
+                self._claims[digest] = others
+                continue
+            for path in (self._small(digest), self._folder / digest):
+                path.unlink(missing_ok=True)
             too_much -= self._sizes.pop(digest)
-            too_many -= 2 + len(claims)
+            too_many -= 2
+
+    def _marks(self, digest: str) -> list[str]:
+        """The owners of a picture, as suffixes of their markers; one empty mark unless strangers upload."""
+        return [claim.suffix for claim in self._claims.get(digest, ()) if self._shared] or [""]
+
+    def _share(self, digest: str) -> float:
+        return self._sizes[digest] / max(1, self._most_kept) + 3 / MAX_FILES
 
     def _last_use(self, digest: str) -> int:
         try:

@@ -118,16 +118,17 @@ class JobCore:
 
     # Commands.
 
-    def submit(self, job: Job, live: LiveJob) -> None:
-        """Write a new job to the store and show it.
+    def submit(self, jobs: Sequence[tuple[Job, LiveJob]]) -> None:
+        """Write new jobs of one owner to the store and show them, all of them or none.
 
         Raises:
             BusyError: the queue is full.
-            StorageError: the job can't be written.
+            StorageError: the jobs can't be written.
         """
         self._write_changes()
-        self._store.add(job, self._rules.limits)
-        self._progress.put(live)
+        self._store.add([job for job, _ in jobs], self._rules.limits)
+        for _, live in jobs:
+            self._progress.put(live)
 
     def stop(self, job_ids: Sequence[str]) -> None:
         """Cancel jobs; ignores unknown jobs and those that are being saved or have ended."""

@@ -105,9 +105,9 @@ class Dispatcher:
 
     # Commands.
 
-    def submit(self, job: Job, live: LiveJob) -> None:
-        """Queue a job; raises as ``JobCore.submit`` and ``start`` do."""
-        self._call(lambda core: core.submit(job, live))
+    def submit(self, jobs: Sequence[tuple[Job, LiveJob]]) -> None:
+        """Queue jobs of one owner, all of them or none; raises as ``JobCore.submit`` and ``start`` do."""
+        self._call(lambda core: core.submit(jobs))
 
     def stop(self, job_ids: Sequence[str]) -> None:
         """Cancel jobs. A running one ends before its next model evaluation, which this doesn't wait for."""

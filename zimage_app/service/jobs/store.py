@@ -139,23 +139,25 @@ class JobStore:
             with self._writing():
                 pass
 
-    def add(self, job: Job, limits: Limits) -> Job:
-        """Write a new job; return it with its number and sort key.
+    def add(self, jobs: Sequence[Job], limits: Limits) -> None:
+        """Write new jobs of one owner, all of them or none; they get numbers and sort keys.
 
         Raises:
             BusyError: the queue is full.
-            StorageError: the job can't be written.
+            StorageError: the jobs can't be written.
         """
+        added = []
         with self._writing() as connection:
             waiting = [each for each in self._jobs.values() if each.state is JobState.WAITING]
-            own = sum(each.owner == job.owner for each in waiting)
-            rate = _median(connection.execute(_RATES, (job.model, job.device, _MEASURED)))
-            check_queue_room(own, len(waiting), limits, _UNKNOWN_SECONDS if rate is None else max(1.0, rate * job.cost))
-            number = self._number + 1
-            job = replace(job, number=number, sort_key=float(number))
-            _write(connection, job)
-        self._remember(job)
-        return job
+            own = sum(each.owner == jobs[0].owner for each in waiting)
+            rate = _median(connection.execute(_RATES, (jobs[0].model, jobs[0].device, _MEASURED)))
+            seconds = _UNKNOWN_SECONDS if rate is None else max(1.0, rate * jobs[0].cost)
+            check_queue_room(own, len(waiting), limits, seconds, new=len(jobs))
+            for number, job in enumerate(jobs, self._number + 1):
+                added.append(replace(job, number=number, sort_key=float(number)))
+                _write(connection, added[-1])
+        for job in added:
+            self._remember(job)
 
     def apply(self, job_ids: Iterable[str], event: JobEvent, **details: Any) -> list[Job]:
         """Apply an event to jobs in one transaction; ``details`` are other fields that change with it.

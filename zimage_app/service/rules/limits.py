@@ -114,8 +114,16 @@ def _too_much(field: str, asked: Text, allowed: Text) -> RequestError:
     )
 
 
-def check_queue_room(own: int, all_owners: int, limits: Limits, seconds_each: float) -> None:
-    """Check whether the queue has room for another job.
+def check_count(count: int, most: int, field: str) -> None:
+    """Raise RequestError of ``field`` if one call asks for more pictures than may wait at once."""
+    if count > most:
+        raise RequestError(
+            field, Text(f"{count} pictures; at most {most} may wait at once", f"共 {count} 张；最多同时排队 {most} 张")
+        )
+
+
+def check_queue_room(own: int, all_owners: int, limits: Limits, seconds_each: float, new: int = 1) -> None:
+    """Check whether the queue has room for ``new`` jobs.
 
     Args:
         own: waiting jobs of this owner.
@@ -126,20 +134,23 @@ def check_queue_room(own: int, all_owners: int, limits: Limits, seconds_each: fl
     Raises:
         BusyError: the queue is full; says how many jobs wait and when to retry.
     """
-    if own >= limits.waiting_of_owner:
+    if own + new > limits.waiting_of_owner:
+        most = limits.waiting_of_owner
         raise BusyError(
             Text(
-                f"You already have {own} pictures in the queue, which is the maximum; try again when one is done.",
-                f"你已有 {own} 个任务在排队（已达上限）；请等其中一个完成后再试。",
+                f"At most {most} of your pictures may wait in the queue, which has {own} already; there is no room for"
+                f" {new} more, try again when some are done.",
+                f"你已有 {own} 个任务在排队，最多同时排队 {most} 个，无法再加入 {new} 个；请等一些任务完成后再试。",
             ),
             seconds_each,
             own=True,
         )
-    if all_owners >= limits.waiting:
+    if all_owners + new > limits.waiting:
         raise BusyError(
             Text(
-                f"The queue is full ({all_owners} pictures); try again when some are done.",
-                f"队列已满（{all_owners} 个任务）；请稍后再试。",
+                f"The queue of all visitors holds {all_owners} pictures of at most {limits.waiting}; there is no room"
+                f" for {new} more, try again when some are done.",
+                f"所有访客的队列已有 {all_owners} 个任务，最多 {limits.waiting} 个，无法再加入 {new} 个；请稍后再试。",
             ),
             seconds_each,
             own=False,

@@ -33,6 +33,13 @@ _REPORT_BYTES = 2**28
 """Bytes hashed between two progress messages; takes a second at most."""
 
 
+_AT_HOME = (
+    Text("there is no such LoRA in the loras folder", "loras 文件夹里没有这个 LoRA"),
+    Text("put the file there or choose another name", "请把文件放进去，或换一个名称"),
+)
+_ON_PAGE = Text("there is no such LoRA on this page", "此页面没有这个 LoRA")
+
+
 def _discard(text: Text) -> None:
     del text
 
@@ -40,8 +47,10 @@ def _discard(text: Text) -> None:
 class LoraLibrary:
     """The LoRAs of some folders. Thread-safe; the folders are scanned at the first call, not by the constructor."""
 
-    def __init__(self, folder: Path, *shipped: Path) -> None:
+    def __init__(self, folder: Path, *shipped: Path, shared: bool = False) -> None:
+        """``shared``: whether strangers choose the LoRAs, who can put no file into the folder."""
         self.folder = folder
+        self._shared = shared
         self.folders = (folder, *shipped)
         """Where two LoRAs have the same name, the one in the earlier folder is used."""
         self._lock = threading.Lock()
@@ -237,14 +246,15 @@ class LoraLibrary:
         known = {each: each for each in self._index()}
         known |= {PurePosixPath(each).name: each for each in reversed(known)}
         close = ", ".join(dict.fromkeys(known[each] for each in similar_names(short, known, _MAX_CANDIDATES)))
-        return _fault(
-            name.strip(),
-            Text(
-                "there is no such LoRA in the loras folder; "
-                + (f"did you mean {close}?" if close else "put the file there or choose another name"),
-                "loras 文件夹里没有这个 LoRA；" + (f"是否指 {close}？" if close else "请把文件放进去，或换一个名称"),
-            ),
-        )
+        place, cure = _AT_HOME
+        if self._shared:
+            some = ", ".join([*self._index()][:_MAX_CANDIDATES])
+            place, cure = _ON_PAGE, Text("leave it out", "请将其移除")
+            if some:
+                cure = Text(f"choose one of those here, as {some}", f"请选择已有的 LoRA，如 {some}")
+        if close:
+            cure = Text(f"did you mean {close}?", f"是否指 {close}？")
+        return _fault(name.strip(), Text(f"{place.en}; {cure.en}", f"{place.zh}；{cure.zh}"))
 
 
 def _hashed(entry: LoraEntry, cancelled: Callable[[], bool], tell: Callable[[Text], None]) -> str:
