@@ -50,6 +50,14 @@ def test_a_picture_is_handed_in_and_shown_small(client: TestClient) -> None:
     assert client.get("/inputs/..%2fsecret.jpg").status_code == 404
 
 
+def test_where_strangers_are_an_upload_without_a_cookie_gets_an_owner(tmp_path: Path) -> None:
+    app = Starlette(routes=start_routes(QuickPageStudio(tmp_path, shared=True), "auto"))
+    anna, bert = (TestClient(app, base_url="http://127.0.0.1") for _ in range(2))
+    digest = anna.post("/inputs", params={"name": "x"}, content=a_photo()).json()["picture"]
+    assert anna.get(f"/inputs/{digest}.jpg").status_code == 200
+    assert bert.get(f"/inputs/{digest}.jpg").status_code == 404
+
+
 @pytest.mark.parametrize(
     ("content", "words"), [(b"milk", "photo.png 不是可读取的图片"), (b" " * (MAX_BYTES + 2), "超过 32 MB")]
 )

@@ -17,7 +17,7 @@ from zimage_app.ui.drop.drop import read_upload
 from zimage_app.ui.fields.controls import bounds
 from zimage_app.ui.http import IMMUTABLE, NO_STORE
 from zimage_app.web.language import LanguageChoice, language_of
-from zimage_app.web.owner import owner_of
+from zimage_app.web.owner import new_owner, owner_cookie, owner_of
 from zimage_app.web.slow_work import THUMBNAILS, UPLOADS
 
 
@@ -31,13 +31,17 @@ def start_routes(studio: Studio, default_language: LanguageChoice) -> list[BaseR
     async def hand_in(request: Request) -> JSONResponse:
         language = language_of(request, default_language)
         name, picture = await read_upload(request, MAX_BYTES, "picture")
+        headers, owner = dict(NO_STORE), owner_of(request)
+        if studio.shared and not owner:  # otherwise nobody could use it, and it would displace the operator's own
+            owner = new_owner()
+            headers["set-cookie"] = owner_cookie(request, owner)
         try:
-            kept = await UPLOADS.run(studio.inputs.save, picture, name, owner_of(request))
+            kept = await UPLOADS.run(studio.inputs.save, picture, name, owner)
         except BusyError as error:
             return JSONResponse({"error": error.to(language)}, 503, headers=NO_STORE)
         except (ImportedFileError, StorageError) as error:
             return JSONResponse({"error": studio.redacted(error.text).to(language)}, 422, headers=NO_STORE)
-        return JSONResponse({"picture": kept.sha256, "width": kept.width, "height": kept.height}, headers=NO_STORE)
+        return JSONResponse({"picture": kept.sha256, "width": kept.width, "height": kept.height}, headers=headers)
 
     async def small(request: Request) -> Response:
         data = await THUMBNAILS.run(studio.inputs.thumbnail, request.path_params["digest"], owner_of(request))
