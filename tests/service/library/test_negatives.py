@@ -70,7 +70,7 @@ def test_a_file_that_is_dropped_in_is_there_after_a_refresh(folder: Path) -> Non
         ("entries:\n  模糊: {en: blurry}\n  模糊: {}\n", "line 3, column 3", "twice"),
         ("entries:\n  模糊: {}\n  ' 模糊': {}\n", "line 3, column 3", "twice"),
         ("entries:\n  '模糊, 水印': {}\n", "line 2, column 3", "without commas"),
-        ("entries:\n  '': {}\n", "line 2, column 3", "one phrase"),
+        ("entries:\n  '': {}\n", "line 2, column 3", "is empty"),
         (f"entries:\n  {'长' * 201}: {{}}\n", "line 2, column 3", "at most 200"),
         ("entries:\n  模糊: blurry\n", "line 2, column 7", "expected keys"),
         ("entries:\n  模糊: {en: [a]}\n", "line 2, column 12", "expected a text|expected"),
@@ -137,7 +137,7 @@ def test_own_entries_are_kept_in_a_file_of_their_own(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "reason"), [("六指", "already, under Hands"), ("a，b", "without commas"), ("", "one")]
+    ("text", "reason"), [("六指", "already, under Hands"), ("a，b", "without commas"), ("", "is empty")]
 )
 def test_an_own_entry_must_be_new_and_one_phrase(folder: Path, text: str, reason: str) -> None:
     with pytest.raises(RequestError, match=reason):

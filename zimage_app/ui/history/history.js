@@ -314,7 +314,7 @@ function toggle(id, range = false) {
 // Drops from the selection what a changed filter no longer shows.
 function keepSelected(list) {
   const ids = new Set(list.map((item) => item.id));
-  for (const id of [...selected.keys()]) if (!ids.has(id)) selected.delete(id);
+  for (const id of selected.keys()) if (!ids.has(id)) selected.delete(id);
 }
 
 function selectPage() {
