@@ -121,7 +121,7 @@ def test_the_details_name_versions_and_sizes_but_no_place_of_this_machine(
     client: TestClient, studio: QuickPageStudio, tmp_path: Path
 ) -> None:
     (tmp_path / "outputs").mkdir(exist_ok=True)
-    (tmp_path / "outputs" / "a.bin").write_bytes(bytes(1500))
+    (tmp_path / "outputs" / "a.png").write_bytes(bytes(1500))
     data = client.get("/monitor/details.json", headers={"accept-language": "en"}).json()
     rows = dict(row for section in data["sections"] for row in section["rows"])
     assert rows["gradio"][0].isdigit()

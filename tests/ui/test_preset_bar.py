@@ -175,7 +175,8 @@ def test_a_preset_is_chosen_compared_applied_and_used(visit: Visit, scripted: Qu
     page.locator(".presets .apply").click()
     expect(summary).to_have_text("当前参数与预设一致。")
     expect(page.locator(".presets .answer")).to_be_empty()
-    page.locator(".presets .apply").click()
+    with page.expect_event("requestfinished", lambda request: "/run/predict" in request.url):
+        page.locator(".presets .apply").click()
     expect(page.locator(".presets .answer")).to_have_text("当前参数与预设一致。")
     set_number(page, "stages-0-steps", 4)
     expect(summary).to_have_text("1 项与预设不同")
@@ -257,6 +258,7 @@ def test_own_presets_are_saved_replaced_renamed_and_deleted(
     bar.locator(".name").fill("另一页")
     bar.locator(".save").click()
     expect(bar.locator("select")).to_have_value("另一页")
+    expect(bar.locator("summary")).to_have_text("当前参数与预设一致。")  # compared before it goes
     scripted.presets.delete("另一页")
     bar.locator(".apply").click()
     expect(page.locator(".notice")).to_contain_text("预设：'另一页' 不是预设")

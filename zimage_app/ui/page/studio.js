@@ -167,46 +167,47 @@ window.fetch = async (...call) => {
 const turns = [];
 const maxTurnMs = 10000; // milliseconds
 let fields = []; // values of all fields, as Gradio reported them last
-let refusals = 0;
 
 document.addEventListener("studio:settings", ({ detail }) => (fields = Object.values(detail)));
-document.addEventListener("studio:refused", () => (refusals += 1));
+document.addEventListener("studio:refused", () => turns[0] && (turns[0].refused = true));
 
-// Returns whether fields have changed during the wait, by the earlier requests.
-async function wait(changes) {
+// Returns the turn once it has come; its ``afterChange`` says whether fields have changed during the wait.
+async function wait(changes, isPress = false) {
   const before = turns.at(-1);
-  const changed = turns.some((turn) => turn.changes);
-  const turn = { changes };
+  const turn = { changes, isPress, afterChange: turns.some((each) => each.changes) };
   turn.over = new Promise((end) => (turn.end = end));
   turns.push(turn);
   await before?.over;
   turn.timer = setTimeout(window.studio.endTurn, maxTurnMs);
   if (before) await new Promise((done) => setTimeout(done)); // until Gradio has reported the change to the scripts
-  return changed;
+  return turn;
 }
 
-// For handlers whose last inputs are the fields: Gradio has read their values before the wait.
-window.studio.waitForTurn = async (changes, values) => {
+// The values of a handler whose last inputs are the fields: Gradio has read them before the wait.
+function current(turn, values) {
   const others = values.length - fields.length;
-  return (await wait(changes)) && others >= 0 ? [...values.slice(0, others), ...fields] : values;
-};
+  return turn.afterChange && others >= 0 ? [...values.slice(0, others), ...fields] : values;
+}
+
+window.studio.waitForTurn = async (changes, values) => current(await wait(changes), values);
 
 // For handlers that make a picture from the fields. On studio:press scripts commit what is still being typed. If a
-// change that this waited for is refused, no picture is made: when this script throws, Gradio drops the trigger, and
-// continues as after a failure, which ends the turn.
+// change since the press before is refused, no picture is made: when this script throws, Gradio drops the trigger, and
+// continues as after a failure, which ends the turn. A refusal that is reported late is noted at this turn itself.
 window.studio.waitForGenerateTurn = async (changes, values) => {
   document.dispatchEvent(new CustomEvent("studio:press"));
-  const before = turns.some((turn) => turn.changes) ? refusals : Infinity;
-  const taken = await window.studio.waitForTurn(changes, values);
-  if (refusals > before) throw new Error("a change before this press was refused");
-  return taken;
+  const before = turns.slice(turns.findLastIndex((each) => each.isPress) + 1);
+  const turn = await wait(changes, true);
+  if ([...before, turn].some((each) => each.refused)) throw new Error("a change before this press was refused");
+  return current(turn, values);
 };
 
 // Calls act, which triggers a handler that changes fields, once it is its turn; Gradio would drop a trigger while the
-// same handler is running. act returns false if it triggered nothing.
+// same handler is running. act returns false if it triggered nothing. Resolves once the change is made or refused.
 window.studio.queueChange = async (act) => {
-  await wait(true);
+  const turn = await wait(true);
   if (act() === false) window.studio.endTurn();
+  await turn.over;
 };
 
 window.studio.endTurn = () => {

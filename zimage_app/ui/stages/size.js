@@ -10,6 +10,7 @@ const { low, high, step } = props.bounds;
 let sizes = []; // of all stages: [width, height]
 let final = -1; // index of the last enabled stage
 let typing = false; // the fields hold what was typed, which is no size of the picture yet
+let asked = ""; // the typed size that the server is being asked for
 const sides = [find(".width"), find(".height")];
 
 const isTurned = () => sizes[final] && sizes[final][0] > sizes[final][1];
@@ -55,12 +56,16 @@ function draw() {
   if (focused) [...root.querySelectorAll(".ratio")].find((button) => button.textContent === focused)?.focus();
 }
 
-// Commits what was typed. A side that was emptied gets its size back.
-function commit() {
+// Commits what was typed, once: a click on Generate also leaves the field. A side that was emptied gets its size back.
+async function commit() {
   const values = sides.map((field) => field.value);
   if (!values.every(Boolean)) typing = false;
-  if (typing) page.queueChange(() => ask(values.join("x")));
-  else fill();
+  if (!typing) return fill();
+  const size = values.join("x");
+  if (size === asked) return;
+  asked = size;
+  await page.queueChange(() => ask(size));
+  if (asked === size) asked = "";
 }
 
 for (const [side, name] of ["width", "height"].entries()) {
