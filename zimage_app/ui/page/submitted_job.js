@@ -20,11 +20,13 @@ others.onmessage = ({ data }) => {
   // Messages may be late: one from before this tab was hidden doesn't count, or both would leave.
   if (!document.hidden || !following || data < announced) return;
   left = true;
+  following = false;
   trigger("leave");
   document.dispatchEvent(new CustomEvent("studio:progress", { detail: { state: "left", progress: 0 } }));
 };
 
 document.addEventListener("studio:progress", (event) => {
+  if (left) return; // an update that was on its way when this tab left would make the tab that follows leave, too
   const before = following;
   following = ["waiting", "loading", "running", "stopping", "saving"].includes(event.detail.state);
   if (following && !before) announce();
