@@ -6,11 +6,16 @@ import argparse
 from pathlib import Path
 
 from zimage_app.cli.terminal import notify
-from zimage_app.domain.errors import ImportedFileError, RequestError, StorageError
+from zimage_app.domain.errors import ImportedFileError, RequestError
 from zimage_app.domain.events import Picture
 from zimage_app.domain.text import Text
+from zimage_app.models.disk.regular_file import open_regular
 from zimage_app.service.imports import Imported, read_file
 from zimage_app.service.pictures.history.pixels import compare_pixels, read_pixels
+from zimage_app.service.pictures.picture_files import is_picture
+
+_BEGINNING = 12
+"""Bytes by which a picture file is told from settings as text."""
 
 
 def read_original(options: argparse.Namespace) -> Imported:
@@ -61,10 +66,9 @@ def compare(path: Path, again: Picture) -> bool | None:
 
     None where ``path`` holds settings as text, and no picture.
     """
-    try:
-        original = read_pixels(path)
-    except StorageError:
-        return None
-    same, sentence = compare_pixels(original, again)
+    with open_regular(path) as file:
+        if not is_picture(file.read(_BEGINNING)):
+            return None
+    same, sentence = compare_pixels(read_pixels(path), again)
     notify(sentence)
     return same

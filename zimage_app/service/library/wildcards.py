@@ -24,7 +24,6 @@ MAX_FILES = 5000
 MAX_LINES = 20_000
 _MAX_BYTES = 2 * 2**20
 _COMMENT = "#"
-_MAX_CANDIDATES = 5
 _MAX_SHOWN = 24
 _FRESH = 1.0
 """Seconds for which the folder is not listed again, if it had the requested name."""
@@ -114,7 +113,7 @@ class WildcardLibrary:
 
 
 def _unknown(name: str, names: list[str]) -> RequestError:
-    known = ", ".join(similar_names(name, names, _MAX_CANDIDATES)) or listed(names, _MAX_SHOWN)
+    known = ", ".join(similar_names(name, names)) or listed(names, _MAX_SHOWN)
     there = Text(f"there are {known}", f"可用：{known}") if known else Text("there are none yet", "还没有任何通配符")
     return RequestError(
         "prompt",

@@ -23,7 +23,6 @@ MINE = "my"
 _MY_TITLE = Text("My own", "我的词条")
 _FAVOURITES = ".favourites.yaml"
 _FAVOURITES_TITLE = Text("Favourites", "收藏")
-_MAX_CANDIDATES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +75,7 @@ class NegativeLibrary:
         if found is not None:
             return found
         names = {folded(word): entry.text for word, entry in reversed(named) if word}
-        close = ", ".join(dict.fromkeys(names[each] for each in similar_names(wanted, names, _MAX_CANDIDATES)))
+        close = ", ".join(dict.fromkeys(names[each] for each in similar_names(wanted, names)))
         raise RequestError(
             "negative",
             Text(
