@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -111,6 +111,9 @@ class GivenFeatures:
     def encode(self, prompt: str) -> Tensor:
         """Return the features named by the prompt, which ends in spaces if phrases were removed from it."""
         return self.features[prompt.strip()]
+
+    def encode_ahead(self, prompts: Iterable[str]) -> None:
+        """Nothing has to be encoded."""
 
 
 @dataclass(frozen=True)

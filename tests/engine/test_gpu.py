@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,12 +27,14 @@ from zimage_app.domain.text import Text
 from zimage_app.engine import run as engine
 from zimage_app.engine.inpaint import KeptRegion
 from zimage_app.engine.preview import previewer
-from zimage_app.engine.run import run
+from zimage_app.engine.run import Series, run
 from zimage_app.engine.samplers import SAMPLERS, Sampler, SamplerInput, SamplerRun
 from zimage_app.models.components import Components
 from zimage_app.models.find.catalogue import find_model
 from zimage_app.models.load.loader import load_components, load_transformer
 from zimage_app.models.lora import LoraManager, ResolvedLora
+from zimage_app.models.networks import text_encoder
+from zimage_app.models.networks.qwen3 import features
 from zimage_app.models.networks.transformer import FastTransformer
 from zimage_app.models.weights.packed_weights import packed_linears
 from zimage_app.models.weights.placement import MemoryPlan
@@ -97,6 +99,38 @@ def test_a_run_is_the_same_wherever_its_weights_wait(tiny_folder: Path, request_
     assert (parts.text.streamed, parts.transformer.streamed) == (2, 2)
     for found, picture in zip(pictures(events_of(streamed, request_)), wanted, strict=True):
         np.testing.assert_array_equal(found, picture)
+
+
+@pytest.mark.usefixtures("gpu")
+def test_texts_of_this_run_and_the_next_are_read_in_one_pass_of_streamed_weights(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each pass copies the whole text encoder to the device; what it gives is what single passes give."""
+    passes: list[int] = []
+
+    def counted(texts: Sequence[Tensor], *others: Any) -> list[Tensor]:
+        passes.append(len(texts))
+        return features(texts, *others)
+
+    monkeypatch.setattr(text_encoder, "features", counted)
+    resident, streamed = loaded(tiny_folder), loaded(tiny_folder, STREAMED)
+    upcoming = [
+        make_plan(REQUEST.model_copy(update={"prompt": prompt}), streamed.card)
+        for prompt in ("a blue house", "红" * 2000, "a blue house", "a lake")
+    ]
+    wanted = pictures(
+        list(run(make_plan(REQUEST, streamed.card), resident, lambda: False, series=Series(upcoming=upcoming)))
+    )
+    assert passes == [1, 1], "weights on the device are not waited for"
+    passes.clear()
+    found = pictures(
+        list(run(make_plan(REQUEST, streamed.card), streamed, lambda: False, series=Series(upcoming=upcoming)))
+    )
+    assert passes == [4], "prompt, negative prompt and the next two prompts; not the one that is too long"
+    np.testing.assert_array_equal(found[-1], wanted[-1])
+    for prompt in ("a blue house", "a lake"):
+        assert torch.equal(streamed.text.encode(prompt), resident.text.encode(prompt))
+    assert passes == [4, 1, 1]
 
 
 @pytest.mark.usefixtures("gpu")

@@ -52,7 +52,8 @@ def stock_velocity(module: Any, x: Tensor, sigma: float, captions: Sequence[Tens
 
 def hidden_state(model: Any, ids: Tensor) -> Tensor:
     """The features (1, tokens, channels) that our Qwen3 has for token ids (1, tokens)."""
-    return features(model.embed_tokens(ids[0]), model.blocks(torch.device("cpu")), model.config)[None]
+    (hidden,) = features([model.embed_tokens(ids[0])], model.blocks(torch.device("cpu")), model.config)
+    return hidden[None]
 
 
 def rel(found: Tensor, wanted: Tensor) -> float:

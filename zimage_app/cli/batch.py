@@ -42,7 +42,7 @@ from zimage_app.domain.errors import (
     system_reason,
 )
 from zimage_app.domain.negatives import joined, with_nag
-from zimage_app.domain.plan import GenerationPlan, draw_seed
+from zimage_app.domain.plan import MAX_UPCOMING, GenerationPlan, draw_seed
 from zimage_app.domain.plan_summary import plan_numbers, seconds_words
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.text import Text
@@ -280,7 +280,8 @@ def _run(items: list[BatchItem], maker: Maker, manifest: Manifest, gallery: Gall
             bar.update(task, completed=number, name=item.name)
             callbacks = MakeCallbacks(partial(_advance, bar, task, number), stop.is_set, partial(_warn, bar, told))
             try:
-                saved = _made_before(item, manifest, gallery) or maker.make(item, manifest, callbacks)
+                upcoming = items[number + 1 : number + 1 + MAX_UPCOMING]
+                saved = _made_before(item, manifest, gallery) or maker.make(item, manifest, callbacks, upcoming)
             except (GenerationError, LoraError, RequestError) as error:
                 failed += 1
                 state: Literal["cancelled", "failed"] = "cancelled" if isinstance(error, TaskCancelled) else "failed"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
@@ -51,8 +51,10 @@ class Maker(Protocol):
     def __enter__(self) -> Self: ...
     def __exit__(self, *error: object) -> None: ...
 
-    def make(self, item: BatchItem, manifest: Manifest, callbacks: MakeCallbacks) -> SavedPicture | None:
-        """Make and save a picture; None where it was stopped.
+    def make(
+        self, item: BatchItem, manifest: Manifest, callbacks: MakeCallbacks, upcoming: Sequence[BatchItem] = ()
+    ) -> SavedPicture | None:
+        """Make and save a picture; None where it was stopped. ``upcoming``: the items that are made next.
 
         Raises GenerationError where it failed, and of these TaskCancelled where only this picture was cancelled.
         """
@@ -86,12 +88,15 @@ class LocalMaker:
     def __exit__(self, *error: object) -> None:
         self._generator = None
 
-    def make(self, item: BatchItem, manifest: Manifest, callbacks: MakeCallbacks) -> SavedPicture | None:
+    def make(
+        self, item: BatchItem, manifest: Manifest, callbacks: MakeCallbacks, upcoming: Sequence[BatchItem] = ()
+    ) -> SavedPicture | None:
         """See ``Maker``. The manifest notes the picture's id before its file is written."""
         from zimage_app.service.pictures.stage_pictures import keep_stages
 
         done = 0.0
-        for event in keep_stages(self._generator.stream(item.plan, callbacks.stopped), item.plan, self._gallery):
+        events = self._generator.stream(item.plan, callbacks.stopped, [each.plan for each in upcoming])
+        for event in keep_stages(events, item.plan, self._gallery):
             match event:
                 case StepDone(stage, step):
                     callbacks.progress((done + stage.cost * step / stage.steps) / item.plan.cost)
@@ -125,8 +130,11 @@ class AppMaker:
     def __exit__(self, *error: object) -> None:
         self._client.close()
 
-    def make(self, item: BatchItem, manifest: Manifest, callbacks: MakeCallbacks) -> SavedPicture | None:
+    def make(
+        self, item: BatchItem, manifest: Manifest, callbacks: MakeCallbacks, upcoming: Sequence[BatchItem] = ()
+    ) -> SavedPicture | None:
         """See ``Maker``. A task from before the batch was killed is followed rather than queued again."""
+        del upcoming  # the app sees only the jobs in its queue
         task_id = self._queued_before(item, manifest)
         if task_id is None:
             settings = item.plan.request.model_dump(mode="json")

@@ -35,6 +35,9 @@ from zimage_app.domain.wildcards import Lines
 _SEED_BITS = 50
 """Drawn seeds stay below 2^53, so that a browser's numbers hold them exactly."""
 
+MAX_UPCOMING = 8
+"""Maximum number of plans after the present one that a run gets to know."""
+
 
 @dataclass(frozen=True, slots=True)
 class StagePlan:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache, partial
+from itertools import chain
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -68,6 +69,16 @@ def keep_model(stage: StagePlan) -> bool:
     return False
 
 
+@dataclass(frozen=True, slots=True)
+class Series:
+    """What a run shares with the runs before and after it."""
+
+    memory: StageMemory = field(default_factory=lambda: StageMemory(0))
+    """Stage results that are reused instead of running their stages; new ones are stored there. Belongs to a model."""
+    upcoming: Sequence[GenerationPlan] = ()
+    """The plans that run next; their texts are encoded together with this run's if that saves time."""
+
+
 @torch.inference_mode()
 def run(
     plan: GenerationPlan,
@@ -75,20 +86,19 @@ def run(
     cancelled: Callable[[], bool],
     prepare: PrepareStage = keep_model,
     start: StartImages = NO_START_IMAGES,
-    memory: StageMemory | None = None,
+    series: Series | None = None,
 ) -> Iterator[Event]:
     """Run a plan and yield its events; the last one is Finished, Failed or Cancelled.
 
     ``start`` holds the plan's start picture for the first stage, and for later stages if part of it is kept by a mask.
-    Results found in ``memory`` are reused instead of running their stages, and new results are stored there; the memory
-    must belong to these components. ``cancelled`` is called before every model evaluation.
+    ``cancelled`` is called before every model evaluation.
 
     ``inference_mode`` decorates the generator instead of being entered inside it, because the mode is thread-local and
     each ``next`` may come from another thread.
     """
     started = time.perf_counter()
     make_current(components.transformer.device)
-    work = _Run(plan, components, cancelled, prepare, start, memory or StageMemory(0), MemorySavings(components))
+    work = _Run(plan, components, cancelled, prepare, start, series or Series(), MemorySavings(components))
     made = None
     done: list[StageRecord] = []
     try:
@@ -126,7 +136,7 @@ def sample(
     Raises:
         GenerationError: a stage's latent holds values that are not finite, or memory ran out and no saving is left.
     """
-    yield from _Run(plan, components, cancelled, keep_model, start, StageMemory(0), MemorySavings(components)).stages()
+    yield from _Run(plan, components, cancelled, keep_model, start, Series(), MemorySavings(components)).stages()
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +148,10 @@ class _Run:
     cancelled: Callable[[], bool]
     prepare: PrepareStage
     start: StartImages
-    memory: StageMemory
+    series: Series
     savings: MemorySavings
     keys: dict[int, str] = field(default_factory=dict)
-    """Stage number -> the stage's key in ``memory``."""
+    """Stage number -> the stage's key in the memory of stages."""
 
     def stages(self) -> Iterator[StageStarted | StepDone | StageResult | Warned]:
         """Yield the stages' events and results in order; results found in memory come first."""
@@ -151,7 +161,7 @@ class _Run:
         keys = stage_keys(plan)
         self.keys.update(zip((stage.number for stage in plan.stages), keys, strict=True))
         latent = None
-        known = remembered(self.memory, plan, keys)
+        known = remembered(self.series.memory, plan, keys)
         for result in known:
             if self.cancelled():
                 raise _Stopped
@@ -160,7 +170,7 @@ class _Run:
             yield result
         left = plan.stages[len(known) :]
         texts = yield from with_savings(
-            partial(without_events, partial(_encode_texts, left, plan, components)), savings
+            partial(without_events, partial(_encode_texts, left, plan, components, self.series.upcoming)), savings
         )
         pictures: dict[int, Tensor] = {}
         for stage in left:
@@ -176,7 +186,7 @@ class _Run:
             result = yield from with_savings(partial(model.stage, stage, latent), savings)
             latent = result.latent
             _check_finite(latent, stage, plan)
-            self.memory.keep(self.keys[stage.number], result)
+            self.series.memory.keep(self.keys[stage.number], result)
             yield result
 
     def decoded(self, result: StageResult) -> Generator[Warned, None, Picture]:
@@ -187,7 +197,7 @@ class _Run:
             partial(without_events, partial(_decoded, result, self.savings)), self.savings, decoding=True
         )
         if not self.savings.tiled:  # a tiled decode may differ slightly in colour, so it isn't reused
-            self.memory.keep(self.keys[result.stage.number], replace(result, picture=made, from_memory=False))
+            self.series.memory.keep(self.keys[result.stage.number], replace(result, picture=made, from_memory=False))
         return made
 
 
@@ -282,11 +292,24 @@ def _decoded(result: StageResult, savings: MemorySavings) -> Picture:
     return to_picture(picture)
 
 
-def _encode_texts(stages: Sequence[StagePlan], plan: GenerationPlan, components: Components) -> dict[int, StageTexts]:
+def _texts(stages: Iterable[StagePlan], plan: GenerationPlan) -> Iterator[str]:
+    """Yield the texts that these stages of a plan use."""
+    for stage in stages:
+        yield stage.text
+        if reads_negative(stage.settings):
+            yield plan.request.negative
+        yield from (phrase.text for phrase in stage.phrases)
+
+
+def _encode_texts(
+    stages: Sequence[StagePlan], plan: GenerationPlan, components: Components, upcoming: Sequence[GenerationPlan]
+) -> dict[int, StageTexts]:
     """Encode the texts of each stage, by stage number; stages with the same text share one object.
 
     The features don't depend on the transformer's weights, so LoRAs don't change them.
     """
+    later = (text for each in upcoming for text in _texts(each.stages, each))
+    components.text.encode_ahead(chain(_texts(stages, plan), later))
 
     @cache
     def features(field: str, text: str) -> TextFeatures:

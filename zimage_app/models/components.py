@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,6 +20,14 @@ class TextEncoder(Protocol):
         """Return the features (tokens, channels) of a prompt in the chat template, without padding or truncation.
 
         Raises RequestError if the prompt has more tokens than the model takes.
+        """
+        ...
+
+    def encode_ahead(self, prompts: Iterable[str]) -> None:
+        """Encode prompts that will be used soon, and keep their features for ``encode``.
+
+        Saves time if weights are streamed to the device: they are copied once for all these prompts. Does nothing
+        otherwise. Leaves out prompts with too many tokens, and those beyond a limit.
         """
         ...
 

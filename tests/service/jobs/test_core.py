@@ -20,6 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from tests.service.jobs.doubles import Bench, HandRunner
 from zimage_app.domain.errors import GenerationError, StorageError
 from zimage_app.domain.events import StepDone
+from zimage_app.domain.plan import MAX_UPCOMING
 from zimage_app.domain.text import Text
 from zimage_app.service.jobs.core import JobRules
 from zimage_app.service.jobs.state import FINAL, JobState
@@ -429,6 +430,22 @@ def test_two_runners_share_the_queue_in_fair_turns(tmp_path: Path) -> None:
     bench.process()
     assert first.begun == ["a0", "a1"]
     bench.store.close()
+
+
+def test_a_runner_knows_the_plans_of_the_next_jobs(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    for number in range(MAX_UPCOMING + 3):
+        bench.submit(f"job{number}", number)
+    bench.process()
+    (runner,) = bench.runners
+    assert runner.held is not None
+    assert [plan.request.seed for plan in runner.held.upcoming] == list(range(1, 1 + MAX_UPCOMING))
+    bench.store.close()
+    again = Bench(tmp_path)
+    again.process()
+    assert again.runners[0].held is not None
+    assert again.runners[0].held.upcoming == (), "jobs from before a restart are planned when they run"
+    again.store.close()
 
 
 def test_a_group_is_one_cancellation_away(bench: Bench) -> None:

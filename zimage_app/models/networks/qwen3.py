@@ -6,7 +6,7 @@ Computes hidden state -2 of the published model, so the module has neither the l
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -141,13 +141,16 @@ class Qwen3(nn.Module):
         return Blocks([layer.weights() for layer in layers], device)
 
 
-def features(words: Tensor, layers: Blocks[LayerWeights], config: Qwen3Config) -> Tensor:
-    """Return the hidden states (N, D) after the last layer, for embedded tokens (N, D) on the layers' device."""
-    rope = _rope(words.shape[0], config, words)
-    x = words
+def features(texts: Sequence[Tensor], layers: Blocks[LayerWeights], config: Qwen3Config) -> list[Tensor]:
+    """Return each text's hidden states (N, D) after the last layer, for embedded tokens (N, D) on the layers' device.
+
+    Each text is computed by itself, so its values don't depend on the others; streamed layers are copied once for all.
+    """
+    ropes = [_rope(len(words), config, words) for words in texts]
+    hidden = list(texts)
     for weights in layers:
-        x = _layer(x, weights, rope, config)
-    return x
+        hidden = [_layer(x, weights, rope, config) for x, rope in zip(hidden, ropes, strict=True)]
+    return hidden
 
 
 def _rope(tokens: int, config: Qwen3Config, like: Tensor) -> tuple[Tensor, Tensor]:

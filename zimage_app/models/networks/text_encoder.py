@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import torch
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers
 from torch import Tensor
 
+from zimage_app.domain.errors import RequestError
 from zimage_app.domain.token_limit import check_tokens
 from zimage_app.models.disk.regular_file import read_regular
 from zimage_app.models.find.tokenizers import MAX_LIST, QWEN_PATTERN, check_tokenizer
@@ -26,6 +28,10 @@ _TEMPLATE = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
 """Hard-coded, because a tokenizer's own template may add a system message or an empty thinking block."""
 _EMBEDDING = "embedding:"
 _REMEMBERED = 64
+_AHEAD = 32
+"""Maximum number of prompts encoded ahead in one pass, so that none is forgotten before it is used."""
+_AHEAD_TOKENS = 4096
+"""Maximum number of their tokens, whose hidden states take about 20 MB of the device."""
 
 
 class Tokenizer:
@@ -143,11 +149,29 @@ class Qwen3TextEncoder:
             RequestError: the prompt has more tokens than the transformer takes.
         """
         if prompt not in self._features:
-            self._features[prompt] = self._encode(prompt)
+            (self._features[prompt],) = self._encode([self._ids(prompt)])
         self._features.move_to_end(prompt)
         while len(self._features) > _REMEMBERED:
             self._features.popitem(last=False)
         return self._features[prompt]
+
+    @torch.no_grad()
+    def encode_ahead(self, prompts: Iterable[str]) -> None:
+        """See ``TextEncoder.encode_ahead``."""
+        if not self.streamed:
+            return
+        coming: dict[str, list[int]] = {}
+        for prompt in prompts:
+            if prompt in self._features or prompt in coming:
+                continue
+            try:
+                ids = self._ids(prompt)
+            except RequestError:  # raised again by ``encode`` where the prompt is used
+                continue
+            if len(coming) == _AHEAD or sum(map(len, coming.values())) + len(ids) > _AHEAD_TOKENS:
+                break
+            coming[prompt] = ids
+        self._features.update(zip(coming, self._encode(list(coming.values())), strict=True))
 
     def offload(self) -> bool:
         """Move all weights to the computer's memory, since each prompt is encoded only once."""
@@ -162,15 +186,21 @@ class Qwen3TextEncoder:
                 table.to("cpu")
         return saved
 
-    def _encode(self, prompt: str) -> Tensor:
-        ids = self._tokenizer.ids(prompt)
-        empty = self._tokenizer.empty
+    def _ids(self, prompt: str) -> list[int]:
+        """Return the token ids of a prompt; raises RequestError if they are too many."""
+        ids, empty = self._tokenizer.ids(prompt), self._tokenizer.empty
         check_tokens("prompt", len(ids) - empty, self._max_tokens - empty)
+        return ids
+
+    def _encode(self, texts: Sequence[Sequence[int]]) -> list[Tensor]:
+        """Return the features of texts given by their token ids."""
+        if not texts:
+            return []
         table = self.module.embed_tokens
         # The embedding table may be in the computer's memory; the rows looked up are small.
-        words: Tensor = table(torch.tensor(ids, device=table.weight.device)).to(self._device)
+        words = [table(torch.tensor(ids, device=table.weight.device)).to(self._device) for ids in texts]
         try:
             # Those of many long prompts would take hundreds of megabytes of the device, which no memory plan counts.
-            return features(words, self._layers, self.module.config).float().cpu()
+            return [each.float().cpu() for each in features(words, self._layers, self.module.config)]
         finally:
             self._layers.release()

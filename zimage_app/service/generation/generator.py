@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections.abc
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from zimage_app.domain.start_image import StartImage
 from zimage_app.domain.text import Text
 from zimage_app.domain.wildcard_expansion import no_wildcards
 from zimage_app.domain.wildcards import Lines
-from zimage_app.engine.run import PrepareStage, StartImages, run
+from zimage_app.engine.run import PrepareStage, Series, StartImages, run
 from zimage_app.engine.stage_memory import StageMemory
 from zimage_app.models.components import Components
 from zimage_app.models.device import device_title, keep_to_own_memory
@@ -100,12 +100,15 @@ class Generator:
         return make_plan(request, self.card, lora_name=self._loras.name_of, wildcard=self._wildcard)
 
     def stream(
-        self, request: GenerationRequest | GenerationPlan, cancelled: Callable[[], bool] = lambda: False
+        self,
+        request: GenerationRequest | GenerationPlan,
+        cancelled: Callable[[], bool] = lambda: False,
+        upcoming: Sequence[GenerationPlan] = (),
     ) -> EventStream:
         """Run a request and yield its events; the last one is Finished, Failed or Cancelled.
 
         ``cancelled`` is called before every model evaluation. Closing the iterator ends the run too. Other runs of this
-        generator wait until the iterator is exhausted or closed.
+        generator wait until the iterator is exhausted or closed. ``upcoming``: the plans that run next; see ``Series``.
         """
         with self._busy:
             try:
@@ -118,7 +121,7 @@ class Generator:
                 return
             if warnings or more:
                 yield Warned((*warnings, *more))
-            yield from run(plan, self._components, cancelled, prepare, start, self._memory)
+            yield from run(plan, self._components, cancelled, prepare, start, Series(self._memory, upcoming))
 
     def generate(self, request: GenerationRequest) -> Generated:
         """Run a request and return the picture and its record.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -44,9 +44,16 @@ class BorrowedGenerator(Generator):
         self._lent: Callable[[GenerationPlan], EventStream] = _lending(self._run)
 
     def stream(
-        self, request: GenerationRequest | GenerationPlan, cancelled: Callable[[], bool] = lambda: False
+        self,
+        request: GenerationRequest | GenerationPlan,
+        cancelled: Callable[[], bool] = lambda: False,
+        upcoming: Sequence[GenerationPlan] = (),
     ) -> EventStream:
-        """Like ``Generator.stream``, but ``cancelled`` is called after every event only."""
+        """Like ``Generator.stream``, but ``cancelled`` is called after every event only.
+
+        ``upcoming`` is not used, since a process that ends loses the texts that it encoded.
+        """
+        del upcoming
         try:
             plan = request if isinstance(request, GenerationPlan) else self.plan(request)
             with closing(self._lent(plan)) as events:

@@ -14,12 +14,13 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 from zimage_app.domain.errors import GenerationError, StorageError, StudioError
 from zimage_app.domain.events import Picture
-from zimage_app.domain.plan import GenerationPlan, running_stages
+from zimage_app.domain.plan import MAX_UPCOMING, GenerationPlan, running_stages
 from zimage_app.domain.record import ImageRecord
 from zimage_app.domain.request import parse_request
 from zimage_app.domain.text import Text
@@ -386,7 +387,13 @@ class JobCore:
             self._assigned[job.id] = runner
             self._show(job, {})
             self._progress.begin(job.id)
-            runner.start(Assignment(job, live.token, live.plan, live.context), reports)
+            upcoming = self._upcoming(job, waiting)
+            runner.start(Assignment(job, live.token, live.plan, live.context, upcoming), reports)
+
+    def _upcoming(self, job: Job, waiting: Sequence[Job]) -> tuple[GenerationPlan, ...]:
+        """Return the plans of the next jobs with this job's model that wait; those from before a restart have none."""
+        others = (self._progress.get(each.id) for each in waiting if each.id != job.id and each.model == job.model)
+        return tuple(islice((live.plan for live in others if live is not None and live.plan is not None), MAX_UPCOMING))
 
     def _live_job(self, job: Job) -> LiveJob:
         """Return the entry of an unfinished job in ``Progress``; add one from its row after a restart."""

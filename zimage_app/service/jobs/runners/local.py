@@ -113,5 +113,5 @@ class LocalRunner:
         generator = dependencies.model(job, tell, token)
         dependencies.hash_loras(plan.request.loras, tell, token)
         reports.started(job.id, plan)
-        with closing(generator.stream(plan, token)) as events:
+        with closing(generator.stream(plan, token, assignment.upcoming)) as events:
             report_run(events, job.id, plan, dependencies.gallery, reports)

@@ -35,6 +35,8 @@ class Assignment:
     """The job's plan; None if the job is from before a restart."""
     context: Context | None
     """The context to run in, if a GPU is borrowed in a visitor's name."""
+    upcoming: tuple[GenerationPlan, ...] = ()
+    """Plans of the next waiting jobs with the same model."""
 
     def planned(self, plan: Callable[[GenerationRequest, str], GenerationPlan]) -> GenerationPlan:
         """Return the job's plan, made by ``plan`` if there is none yet; raises StudioError."""
