@@ -27,6 +27,12 @@ def test_the_settings_of_the_flags(tmp_path: Path, capsys: pytest.CaptureFixture
     assert (request.prompt, request.seed) == ("a red boat", 42)
     assert request.stages is not None
     assert request.stages[0].steps == 7
+    written = target.read_bytes()
+    assert main(["export", *BOAT, flag, str(target)]) == 2, "it may be a picture, or a workflow that was worked on"
+    assert "--replace" in capsys.readouterr().err
+    assert target.read_bytes() == written
+    assert main(["export", *BOAT, flag, str(target), "--replace"]) == 0
+    assert target.read_bytes() != written
 
 
 def test_the_form_for_the_server_is_printed(capsys: pytest.CaptureFixture[str]) -> None:

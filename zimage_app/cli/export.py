@@ -34,6 +34,7 @@ def add_export_command(commands: Any) -> None:
         help="editor: to be opened in ComfyUI's page; api: to be sent to its POST /prompt (default: editor)",
     )
     parser.add_argument("--to", "--out", type=Path, metavar="FILE", help="write it there (default: print it)")
+    parser.add_argument("--replace", action="store_true", help="in the place of a file that is there")
 
 
 def export(options: argparse.Namespace) -> int:
@@ -46,16 +47,25 @@ def export(options: argparse.Namespace) -> int:
     workflow, notes = exported(asked.plan, asked.source.card.name, names, options.form)
     for text in (*asked.plan.warnings, *notes):
         notify(text)
-    _write(options.to, json.dumps(workflow, ensure_ascii=False, indent=1) + "\n")
+    _write(options.to, options.replace, json.dumps(workflow, ensure_ascii=False, indent=1) + "\n")
     return 0
 
 
-def _write(path: Path | None, text: str) -> None:
+def _write(path: Path | None, replace: bool, text: str) -> None:
     if path is None:
         sys.stdout.write(text)
         return
     try:
-        path.write_text(text, encoding="utf-8")
+        with path.open("w" if replace else "x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError as error:
+        raise RequestError(
+            "--to",
+            Text(
+                f"{path} is there already; name another file, or add --replace",
+                f"{path} 已存在；请换一个文件名，或加上 --replace",
+            ),
+        ) from error
     except OSError as error:
         reason = system_reason(error)
         raise RequestError(
