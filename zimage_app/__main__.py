@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from zimage_app.cli.terminal import stopped, write_utf8
+from zimage_app.models.heap import keep_freed_memory
 
 
 def run() -> int:
@@ -39,6 +40,7 @@ def _command() -> int:
 def _until_interrupted(start: Callable[[], int]) -> int:
     """What ``start`` returns; without a traceback where Ctrl+C comes while it still imports."""
     write_utf8()
+    keep_freed_memory()
     try:
         return start()
     except KeyboardInterrupt:

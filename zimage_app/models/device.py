@@ -19,6 +19,7 @@ from torch import Tensor
 
 from zimage_app.domain.errors import ModelError
 from zimage_app.domain.text import Text
+from zimage_app.models.heap import return_freed_memory
 
 _Made = TypeVar("_Made")
 _CHUNK = 2**30
@@ -184,6 +185,7 @@ def has_bfloat16_kernels(device: torch.device) -> bool:
 def empty_cache() -> None:
     """Release cached memory that is no longer used, such as after a model was unloaded."""
     gc.collect()
+    return_freed_memory()
     for backend, caches in ((torch.cuda, torch.cuda), (torch.xpu, torch.xpu), (torch.backends.mps, torch.mps)):
         if backend.is_available():
             caches.empty_cache()

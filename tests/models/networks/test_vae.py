@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tests.models.stock import normal, rel
+from zimage_app.models.networks.autoencoder import Doubling
 from zimage_app.models.networks.networks import VAE
 from zimage_app.models.networks.vae import VaeCodec
 from zimage_app.models.tiny import TINY_VAE
@@ -64,6 +65,20 @@ def test_the_own_forward_is_diffusers_bit_by_bit(config: dict[str, Any], layout:
         assert torch.equal(picture, wanted)
         assert torch.equal(own.encoder(picture), stock.encoder(picture))
     assert torch.equal(latent, kept)
+
+
+def test_enlarging_and_convolving_in_one_step_changes_only_the_rounding() -> None:
+    layer = Doubling(6)
+    x = normal(1, 6, 5, 7)
+    with torch.no_grad():
+        wanted = layer(x)
+        layer.join()
+        found = layer(x)
+    assert not torch.equal(found, wanted), "it is computed another way"
+    assert rel(found, wanted) < 5e-7
+    shown = VaeCodec(VAE.build_empty(WIDE).to_empty(device="cpu"))
+    joined = [each._joined is not None for each in shown.module.decoder.modules() if isinstance(each, Doubling)]
+    assert joined == [True] * 3
 
 
 def test_clamps_to_colours(vae: Any) -> None:

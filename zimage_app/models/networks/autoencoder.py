@@ -1,7 +1,8 @@
 """The autoencoder (VAE) as a torch module, with diffusers' parameter names.
 
 Computes bit for bit what diffusers' ``AutoencoderKL`` computes, but uses in-place operations on its own intermediate
-results, which saves memory and time. Shapes: latents (1, C, h, w), pictures (1, 3, 8h, 8w).
+results, which saves memory and time; only ``Doubling.join`` changes the rounding. Shapes: latents (1, C, h, w),
+pictures (1, 3, 8h, 8w).
 """
 
 from __future__ import annotations
@@ -90,14 +91,30 @@ class _Halving(nn.Module):
         return made
 
 
-class _Doubling(nn.Module):
+class Doubling(nn.Module):
+    """Enlarges twofold, each pixel to four equal ones, and convolves."""
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv = _conv(channels, channels)
+        self._joined: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
+        """(1, C, h, w) -> (1, C, 2h, 2w)."""
+        if self._joined is not None:
+            return F.conv_transpose2d(x, self._joined, self.conv.bias, stride=2, padding=1)
         made: Tensor = self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
         return made
+
+    def join(self) -> None:
+        """Compute both steps as one transposed convolution from now on, equal up to rounding.
+
+        Each element of its kernel (in, out, 4, 4) is the sum of those elements of the convolution's kernel (out, in, 3,
+        3) that meet the same pixel: 4 products for a pixel of the result instead of 9, twice as fast on a CPU.
+        """
+        kernel = self.conv.weight.detach()
+        sums = F.conv2d(kernel.flatten(0, 1)[:, None], kernel.new_ones(1, 1, 2, 2), padding=1)
+        self._joined = sums.view(*kernel.shape[:2], 4, 4).flip(2, 3).transpose(0, 1).contiguous()
 
 
 class _Level(nn.Module):
@@ -126,7 +143,7 @@ class _Down(_Level):
 class _Up(_Level):
     def __init__(self, widths: tuple[int, int], config: AutoencoderConfig, *, last: bool) -> None:
         super().__init__(widths, config.layers_per_block + 1, config.norm_num_groups)
-        self.upsamplers = nn.ModuleList([] if last else [_Doubling(widths[1])])
+        self.upsamplers = nn.ModuleList([] if last else [Doubling(widths[1])])
 
     def forward(self, x: Tensor) -> Tensor:
         return self._through(x, self.upsamplers)

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from zimage_app.models.networks.autoencoder import Doubling
+
 _TILE = 48
 """Edge of a tile in latent cells; 384 pixels."""
 _OVERLAP = 12
@@ -27,8 +29,11 @@ class VaeCodec:
         # Only image-to-image uses the encoder, so it stays in the computer's memory (on a CPU, mapped from its file).
         self.module.encoder.to("cpu")
         if self._device.type == "cpu":
-            # On a CPU, convolutions are faster with channels last, and equal up to rounding.
+            # On a CPU, both are faster, and equal up to rounding.
             self.module.decoder.to(memory_format=torch.channels_last)
+            for layer in self.module.decoder.modules():
+                if isinstance(layer, Doubling) and self._dtype == torch.float32:
+                    layer.join()
 
     @torch.no_grad()
     def decode(self, latent: Tensor) -> Tensor:
