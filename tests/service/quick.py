@@ -11,7 +11,7 @@ import secrets
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -71,8 +71,11 @@ class QuickGenerator:
         """Called with every event before it is yielded; may raise."""
         self._turn = threading.Lock()
 
-    def stream(self, plan: GenerationPlan, cancelled: Callable[[], bool]) -> EventStream:
+    def stream(
+        self, plan: GenerationPlan, cancelled: Callable[[], bool], upcoming: Sequence[GenerationPlan] = ()
+    ) -> EventStream:
         """Like ``Generator.stream``; asserts that there is only one run at a time."""
+        del upcoming
         assert self._turn.acquire(blocking=False), "two runs at once on one device"
         try:
             for event in self._events(plan, cancelled):

@@ -457,9 +457,20 @@ def test_a_phone_scrolls_only_up_and_down_and_paints_nothing_over_its_bars(
     expect(page.locator("#generate")).to_be_in_viewport(ratio=1)
 
 
-def test_every_control_has_a_name_and_can_be_reached(visit: Visit, scripted: QuickPageStudio) -> None:
+def test_every_control_has_a_name_and_can_be_reached_and_no_hidden_timer_runs(
+    visit: Visit, scripted: QuickPageStudio
+) -> None:
     del scripted
     page = visit()
+    counted = page.evaluate(  # as Gradio's loading screen counts seconds, in every frame and without end
+        """() => new Promise((done) => {
+          const start = performance.now();
+          let seconds = null;
+          requestAnimationFrame(() => (seconds = (performance.now() - start) / 1000));
+          requestAnimationFrame(() => requestAnimationFrame(() => done(seconds)));
+        })"""
+    )
+    assert counted is None
     nameless = page.evaluate(
         """() => [...document.querySelectorAll("button, input, textarea, [role=progressbar]")]
           .filter((node) => node.checkVisibility({ checkVisibilityCSS: true }) && !node.disabled)

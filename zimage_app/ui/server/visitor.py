@@ -20,7 +20,7 @@ from zimage_app.web.guard import with_nonce
 from zimage_app.web.language import LANGUAGE_COOKIE, LOCALES, LanguageChoice, language_of
 from zimage_app.web.owner import new_owner, owner_cookie, owner_of
 
-_SCRIPTS = ("studio.js", "actions.js", "signals.js", "keyboard.js", "queue.js", "connection.js")
+_SCRIPTS = ("frames.js", "studio.js", "actions.js", "signals.js", "keyboard.js", "queue.js", "connection.js")
 """Scripts that all other scripts of the page depend on."""
 
 
