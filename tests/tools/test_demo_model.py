@@ -422,8 +422,9 @@ def test_scenes_that_are_hard_to_draw_are_trained_on_more_often(tokenizer: Any) 
 
     assert more(176, "kind", "bridge", "pagoda") > 0.06
     assert more(336, "kind", "bridge", "pagoda") > 0.06
-    assert more(176, "birds", True) > 0.06
-    assert abs(more(336, "birds", True)) < 0.06
+    for small in ("birds", "clouds"):
+        assert more(176, small, True) > 0.04
+        assert abs(more(336, small, True)) < 0.06
 
 
 def toy_recipe(steps: int) -> Recipe:
@@ -590,9 +591,10 @@ def test_training_can_start_from_the_shipped_model(tokenizer: Any, tmp_path: Pat
 
 def test_a_network_with_more_blocks_computes_the_same_until_it_is_trained(tokenizer: Any, tmp_path: Path) -> None:
     weights = weights_of(MODEL)
-    deeper = deepened(weights, 8)
-    assert main_blocks(deeper) == 8
-    assert deepened(deeper, 5) is deeper
+    blocks = main_blocks(weights)
+    deeper = deepened(weights, blocks + 3)
+    assert main_blocks(deeper) == blocks + 3
+    assert deepened(deeper, blocks) is deeper
     x, sigma, caption = torch.randn(1, 16, 4, 6), torch.tensor([0.7]), (torch.randn(1, 32, 128), torch.ones(1, 32) > 0)
     outputs: list[torch.Tensor] = []
     for some in (weights, deeper):
@@ -601,7 +603,7 @@ def test_a_network_with_more_blocks_computes_the_same_until_it_is_trained(tokeni
         with torch.no_grad():
             outputs.append(predict(transformer, x, sigma, caption))
     assert torch.equal(*outputs)
-    trainer = Trainer(ToyCorpus(tokenizer), replace(toy_recipe(1), layers=8), tmp_path)
+    trainer = Trainer(ToyCorpus(tokenizer), replace(toy_recipe(1), layers=blocks + 3), tmp_path)
     trainer.load_weights(weights)
     trainer.train_step()
     gates = trainer.transformer.layers[1].adaLN_modulation[0].weight.detach().view(4, -1)[1::2]

@@ -108,10 +108,8 @@ class Painter:
         self.frame_share = canvas.frame_width / canvas.width
         """Width of the frame in widths of the picture."""
         self.horizon = 0.555 + self.jitter(0.02)
-        self.celestial: Point = (
-            CELESTIAL_X[scene.celestial_side] + self.jitter(0.02),
-            CELESTIAL_Y[scene.time] + self.jitter(0.015),
-        )
+        # Always in the same places: when suns moved by a fraction of a token, the model drew dents between two of them.
+        self.celestial: Point = CELESTIAL_X[scene.celestial_side], CELESTIAL_Y[scene.time]
         self.hills: list[Ridge] = []
         """Ground lines from far to near on which things stand; for water the near shore."""
 
@@ -202,7 +200,16 @@ def draw_stars(p: Painter) -> None:
         column, row = i % columns, i // columns
         x = (column + 0.5 + (0.25 if row % 2 else -0.25) + p.jitter(0.08)) / columns
         y = 0.04 + 0.42 * row / rows + p.jitter(0.012)
-        p.canvas.ellipse((x, y), (0.008, 0.008), (255, 250, 225))
+        if not touches_celestial(p, (x, y)):
+            p.canvas.ellipse((x, y), (0.008, 0.008), (255, 250, 225))
+
+
+def touches_celestial(p: Painter, star: Point) -> bool:
+    """Whether a star would look like a bump of the moon."""
+    if p.scene.celestial is None:
+        return False
+    dx, dy = (star[0] - p.celestial[0]) * p.canvas.width, (star[1] - p.celestial[1]) * p.canvas.height
+    return math.hypot(dx, dy) < (CELESTIAL_RADIUS + 0.02) * p.canvas.frame_width
 
 
 def draw_celestial(p: Painter) -> None:
@@ -235,7 +242,7 @@ def crescent(p: Painter) -> list[Point]:
 
 def draw_clouds(p: Painter) -> None:
     for base_x, base_y in CLOUD_PLACES:
-        place, size = (base_x + p.jitter(0.04), base_y + p.jitter(0.02)), p.rng.uniform(0.12, 0.14)
+        place, size = (base_x + p.jitter(0.02), base_y + p.jitter(0.01)), p.rng.uniform(0.12, 0.14)
         puffs = [size * p.rng.uniform(0.42, 0.62) for _ in range(3)]
         if not hides_celestial(p, place):
             with p.canvas.around(place):
@@ -424,8 +431,10 @@ def draw_slopes(p: Painter) -> None:
         p.hills.append(line)
     if meadow:
         petals = [p.lit(code, 0.5) for code in ("#ffe066", "#ff7a8a", "#ffffff", "#c58cff")]
+        # Few patterns instead of any, so that the model can learn each of them.
+        first = p.rng.choice((0.1, 0.31, 0.52))
         for i in range(9):
-            spot = ((i * 0.618 + 0.1) % 1 * 0.94 + 0.03, 0.86 + 0.05 * (i % 3) + p.jitter(0.01))
+            spot = ((i * 0.618 + first) % 1 * 0.94 + 0.03, 0.86 + 0.05 * (i % 3) + p.jitter(0.01))
             p.canvas.ellipse(spot, (0.017, 0.017), petals[i % 4])
 
 

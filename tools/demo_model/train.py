@@ -68,8 +68,8 @@ CHECKPOINT_STEPS = 500
 SNAPSHOT_STEPS = 1000
 """Steps between snapshots of the running average, which show later how the model improved."""
 LOG_STEPS = 100
-RARE = 0.15
-"""Share of stage 1's scenes that are chosen for their birds, the smallest thing in the pictures."""
+SMALL = 0.25
+"""Share of stage 1's scenes chosen for what is easily forgotten: birds, or clouds beside a sun, moon or mountains."""
 HARD_KINDS: frozenset[Kind] = frozenset({"bridge", "pagoda"})
 SMALLER = {336: 176, 672: 336}
 CAPTION_LENGTHS = {32: 0.42, 64: 0.53, 96: 0.05}
@@ -157,18 +157,20 @@ class Corpus:
         self.tokenizer = tokenizer
         self.hard_share = hard
         trained = list(enumerate(scenes))[HELD_OUT:]
-        self.with_birds = [i for i, scene in trained if scene.birds]
+        self.small = [
+            i for i, scene in trained if scene.birds or (scene.clouds and (scene.celestial or scene.mountains))
+        ]
         self.hard = [i for i, scene in trained if scene.kind in HARD_KINDS]
 
     def _index(self, width: int, ratio: str, rng: random.Random) -> int:
-        """Choose a scene to train on; scenes with hard main things and, in stage 1, with birds are oversampled."""
+        """Choose a scene to train on; those with hard main things and, in stage 1, with clouds or birds more often."""
         count = len(self.latents[width][ratio])
         chance = rng.random()
         preferred: list[int] = []
         if chance < self.hard_share:
             preferred = self.hard
-        elif width not in SMALLER and chance < self.hard_share + RARE:
-            preferred = self.with_birds
+        elif width not in SMALLER and chance < self.hard_share + SMALL:
+            preferred = self.small
         among = bisect.bisect_left(preferred, count)
         return preferred[rng.randrange(among)] if among else rng.randrange(HELD_OUT, count)
 
