@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Locator, Page, Route, expect
@@ -64,10 +65,10 @@ def _until_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures are at work until somebody stops them, however slow the browser is."""
     real = Generator.stream
 
-    def held(self: Generator, plan: GenerationPlan, cancelled: Callable[[], bool]) -> Iterator[Event]:
+    def held(self: Generator, plan: GenerationPlan, cancelled: Callable[[], bool], *others: Any) -> Iterator[Event]:
         while not cancelled():
             time.sleep(0.01)
-        yield from real(self, plan, cancelled)
+        yield from real(self, plan, cancelled, *others)
 
     monkeypatch.setattr(Generator, "stream", held)
 

@@ -56,7 +56,7 @@ def _write(path: Path | None, replace: bool, text: str) -> None:
         sys.stdout.write(text)
         return
     try:
-        with path.open("w" if replace else "x", encoding="utf-8") as file:
+        with path.open("w", encoding="utf-8") if replace else path.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError as error:
         raise RequestError(
