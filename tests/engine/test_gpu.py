@@ -131,6 +131,14 @@ def test_texts_of_this_run_and_the_next_are_read_in_one_pass_of_streamed_weights
     for prompt in ("a blue house", "a lake"):
         assert torch.equal(streamed.text.encode(prompt), resident.text.encode(prompt))
     assert passes == [4, 1, 1]
+    monkeypatch.setattr(text_encoder, "_REMEMBERED", 3)
+    for prompt in ("one", "two", "three"):
+        streamed.text.encode(prompt)
+    passes.clear()
+    streamed.text.encode_ahead(["four", "one"])
+    for prompt in ("four", "one"):
+        streamed.text.encode(prompt)
+    assert passes == [1], "what is used soon is not forgotten first"
 
 
 @pytest.mark.usefixtures("gpu")

@@ -162,6 +162,8 @@ class Qwen3TextEncoder:
             return
         coming: dict[str, list[int]] = {}
         for prompt in prompts:
+            if prompt in self._features:
+                self._features.move_to_end(prompt)
             if prompt in self._features or prompt in coming:
                 continue
             try:
