@@ -675,7 +675,7 @@ def test_a_style_is_learnt_and_saved_as_diffusers_has_it(monkeypatch: pytest.Mon
         layer = key.removeprefix("transformer.").removesuffix(".lora_A.weight").removesuffix(".lora_B.weight")
         assert layer in names
         assert value.abs().max() > 0, key
-    assert sum(value.numel() * 2 for value in tensors.values()) < 300_000
+    assert sum(value.numel() * 2 for value in tensors.values()) < 50_000 * len(parts.transformer.layers)
 
 
 # ------------------------------------------------------------------------------------------------ the shipped folder

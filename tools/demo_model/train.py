@@ -104,7 +104,7 @@ class Recipe:
     """The same shares at the end, when the network has to get used to whole pictures again."""
     late_sparse_from: float = 0.7
     compiled: bool = True
-    layers: int = 5
+    layers: int = 8
     """Number of main blocks of the transformer."""
     hard: float = 0.15
     """Share of all scenes that are chosen for a main thing that is hard to draw (``HARD_KINDS``)."""
