@@ -118,14 +118,11 @@ def test_texts_of_this_run_and_the_next_are_read_in_one_pass_of_streamed_weights
         make_plan(REQUEST.model_copy(update={"prompt": prompt}), streamed.card)
         for prompt in ("a blue house", "红" * 2000, "a blue house", "a lake")
     ]
-    wanted = pictures(
-        list(run(make_plan(REQUEST, streamed.card), resident, lambda: False, series=Series(upcoming=upcoming)))
-    )
+    plan, series = make_plan(REQUEST, streamed.card), Series(upcoming=upcoming)
+    wanted = pictures(list(run(plan, resident, lambda: False, series=series)))
     assert passes == [1, 1], "weights on the device are not waited for"
     passes.clear()
-    found = pictures(
-        list(run(make_plan(REQUEST, streamed.card), streamed, lambda: False, series=Series(upcoming=upcoming)))
-    )
+    found = pictures(list(run(plan, streamed, lambda: False, series=series)))
     assert passes == [4], "prompt, negative prompt and the next two prompts; not the one that is too long"
     np.testing.assert_array_equal(found[-1], wanted[-1])
     for prompt in ("a blue house", "a lake"):

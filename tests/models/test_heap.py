@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems have no glibc")
+
 SCRIPT = """
 import json, resource, sys, threading
 from zimage_app.models.heap import keep_freed_memory, return_freed_memory
@@ -39,14 +41,12 @@ def pages_of(**environment: str) -> list[int]:
     return [int(count) for count in json.loads(done.stdout)]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="glibc only")
 def test_memory_is_used_again_until_it_is_returned() -> None:
     first, again, returned = pages_of()
     assert again < first / 10
     assert returned > first / 2
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="glibc only")
 def test_a_users_choice_stays() -> None:
     first, again, _ = pages_of(MALLOC_MMAP_THRESHOLD_="131072")
     assert again > first / 2

@@ -164,7 +164,8 @@ class Qwen3TextEncoder:
         for prompt in prompts:
             if prompt in self._features:
                 self._features.move_to_end(prompt)
-            if prompt in self._features or prompt in coming:
+                continue
+            if prompt in coming:
                 continue
             try:
                 ids = self._ids(prompt)
